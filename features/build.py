@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -13,12 +14,13 @@ import polars as pl
 from features.catalogue import CATALOGUE, Feature
 from features.display import notebook_display
 from features.program.evaluate import evaluate
-from features.types import Matrix, Vector
+from features.types import Matrix, Rows, Vector
 from features.window import Window, lay_out
 
 # Statements in a block, which one thread computes: its columns fit into the processor's cache, and
 # a big table needs only constant memory in addition to itself.
 ROWS_A_BLOCK = 50_000
+FEATURE_NAMES = tuple(feature.name for feature in CATALOGUE)  # the columns of values_of()
 
 
 @notebook_display
@@ -51,7 +53,7 @@ class Features:
             ValueError: There is no feature of one of these names.
         """
         positions = [self._position(name) for name in names]
-        return np.ascontiguousarray(self.values[:, positions])
+        return np.take(self.values, positions, axis=1)
 
     def frame(self) -> pl.DataFrame:
         """The columns of ``accounts``, then one float64 column per feature with null = unknown."""
@@ -110,6 +112,23 @@ def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Mat
     the numbers that it scores and that a customer reads.
     """
     return evaluate(window, catalogue)
+
+
+def matrix_of(values: Matrix, names: tuple[str, ...]) -> Matrix:
+    """These features in this order, of :func:`values_of` all; float64 (accounts, len(names)).
+
+    Raises:
+        ValueError: There is no feature of one of these names.
+    """
+    return np.take(values, _places(names), axis=1)
+
+
+@lru_cache(maxsize=64)  # a bundle has one tuple of names
+def _places(names: tuple[str, ...]) -> Rows:
+    unknown = [name for name in names if name not in FEATURE_NAMES]
+    if unknown:
+        raise ValueError(f"expected features of the catalogue, got {unknown}")
+    return np.array([FEATURE_NAMES.index(name) for name in names], dtype=np.int64)
 
 
 def _build_block(statements: pl.DataFrame, catalogue: tuple[Feature, ...]) -> Features:

@@ -27,7 +27,6 @@ import numpy as np
 import polars as pl
 
 from features.limits import ACCOUNT_RULE, FIRST_MONTH, LARGEST_AMOUNT, LAST_MONTH, is_account_id
-from features.soundness import is_sound, number_rules
 from features.types import Mask
 
 LONGEST_WINDOW = 24
@@ -115,7 +114,6 @@ _BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 _AMOUNTS = tuple(column.name for column in COLUMNS if column.kind == "amount")
 _KEYS = ["account_id", "month"]
 _MONTH_RULE = f"month is from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
-_NUMBERS = number_rules(COLUMNS)
 _FIRST_DAY, _LAST_DAY = np.datetime64(FIRST_MONTH, "D"), np.datetime64(LAST_MONTH, "D")
 
 
@@ -175,10 +173,7 @@ def check(statements: pl.DataFrame, *, window: bool = True) -> pl.DataFrame:
     features.schema.StatementError: statements break the schema
       0 <= credit_limit <= 1e+09: 1 row(s): account a in 2026-09
     """
-    frame = _declared(statements)
-    if is_sound(frame, _NUMBERS, LONGEST_WINDOW if window else None):
-        return frame
-    frame = _sorted(frame)
+    frame = conform(statements)
     violations = []
     for rule, mask in _breaches(frame, window):
         if mask.any():

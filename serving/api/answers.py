@@ -13,17 +13,17 @@ from typing import Any, Literal
 from serving.audit_log.memory import DECIDED_ON, REVIEW_ON
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints
 from serving.decision.bundle import Bundle
-from serving.decision.pipeline import advise_many, stages
+from serving.decision.pipeline import advise_many, run_stages
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.prior import Change, after
 from serving.decision.policy.since_last import Earlier
 from serving.decision.reasons.vector import full_vector
-from serving.decision.result import AdviceOptions, Advised, Decision, Stages
+from serving.decision.result import AdviceOptions, Advised, Decision, Found
 from serving.reviews.past_decision import EARLIER
 from serving.schemas.advice import Advice, make_advice
 from serving.schemas.advice_request import AdviceRequest, make_advice_answer
 from serving.schemas.base import encode
-from serving.schemas.decision import Request, make_answer, statements_table
+from serving.schemas.decision import Request, make_answer, read_requests
 from serving.schemas.detail import make_detail
 from serving.schemas.prior import priors_of
 from serving.storage.timestamps import encode_time
@@ -127,7 +127,7 @@ def answer_requests(
             for advised in _advise(requests, None, basis)
         ]
     else:
-        decisions = _stages(requests, basis).decisions
+        decisions = _run_stages(requests, basis).decisions
         answered = [
             AnsweredDecision(decision, encode(make_answer(decision, bundle)))
             for decision in decisions
@@ -145,7 +145,7 @@ def answer_in_full(
 
     The raises are the same, and :class:`serving.decision.scoring.score.AdditivityError`.
     """
-    result = _stages(requests, basis)
+    result = _run_stages(requests, basis)
     advice: dict[str, Advice] = {}
     if with_advice:
         for advised in _advise(requests, None, basis):
@@ -211,9 +211,9 @@ def join_answers(endpoint: Endpoint, contents: Sequence[bytes]) -> bytes:
     return contents[0]
 
 
-def _stages(requests: Sequence[Request], basis: Basis) -> Stages:
-    return stages(
-        statements_table(requests),
+def _run_stages(requests: Sequence[Request], basis: Basis) -> Found:
+    return run_stages(
+        read_requests(requests),
         basis.bundle,
         basis.decided_at,
         priors_of(requests),
@@ -228,7 +228,7 @@ def _advise(
     basis: Basis,
 ) -> list[Advised]:
     return advise_many(
-        statements_table(requests),
+        read_requests(requests),
         basis.bundle,
         basis.decided_at,
         AdviceOptions(constraints, earlier=basis.of(requests)),

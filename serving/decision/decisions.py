@@ -24,7 +24,7 @@ from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.naming import group_of, worst_fact
 from serving.decision.reasons.ranking import Evidence, Ranked, Reason, principal_reasons
 from serving.decision.reasons.wording import day, say
-from serving.decision.result import Advised, Decision, Stages
+from serving.decision.result import Advised, Decision, Found
 from serving.decision.scoring.score import logit
 
 
@@ -45,7 +45,7 @@ class Making:
     earlier: Mapping[str, Earlier]
 
 
-def make_decisions(result: Stages, making: Making, bundle: Bundle) -> list[Decision]:
+def make_decisions(result: Found, making: Making, bundle: Bundle) -> list[Decision]:
     """One decision per account, in order of account; ``result`` has all stages before."""
     ids = _make_ids(result, making, bundle)
     return [
@@ -54,8 +54,8 @@ def make_decisions(result: Stages, making: Making, bundle: Bundle) -> list[Decis
     ]
 
 
-def _make_ids(result: Stages, making: Making, bundle: Bundle) -> list[str]:
-    account_ids = result.features.accounts["account_id"].to_list()
+def _make_ids(result: Found, making: Making, bundle: Bundle) -> list[str]:
+    account_ids = result.statements.account_ids
     past: dict[str, str] = {}
     for account_id, account in zip(account_ids, result.accounts, strict=True):
         if account.prior is not None:
@@ -63,7 +63,7 @@ def _make_ids(result: Stages, making: Making, bundle: Bundle) -> list[str]:
         if account_id in making.earlier:
             past[account_id] = past.get(account_id, "") + making.earlier[account_id].decision_id
     return decision_ids(
-        result.statements,
+        result.statements.rows(),
         bundle.digest,
         making.decided_at,
         making.id_key,
@@ -72,10 +72,10 @@ def _make_ids(result: Stages, making: Making, bundle: Bundle) -> list[str]:
 
 
 def _make_decision(
-    place: int, decision_id: str, result: Stages, making: Making, bundle: Bundle
+    place: int, decision_id: str, result: Found, making: Making, bundle: Bundle
 ) -> Decision:
     account, outcome = result.accounts[place], result.outcomes[place]
-    account_id = str(result.features.accounts["account_id"][place])
+    account_id = result.statements.account_ids[place]
     evidence, scores = result.evidence[place], result.scores
     reasons = principal_reasons(
         evidence,

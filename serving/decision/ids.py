@@ -6,9 +6,9 @@ import datetime
 import hashlib
 import hmac
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-import polars as pl
+from features.statements import Row
 
 # For training, examples and rows of earlier versions: ids that need no key. Whoever has the
 # statements of an account can compute such an id, so the service does not use it.
@@ -17,13 +17,15 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def decision_ids(
-    statements: pl.DataFrame,
+    rows: Iterable[Row],
     bundle_digest: str,
     decided_at: datetime.datetime,
     key: bytes,
     past: Mapping[str, str],
 ) -> list[str]:
     """One UUID per account, in order of account: version 8 (RFC 9562), sortable by time.
+
+    ``rows`` are the checked statements, sorted by account and month.
 
     48 bits are the milliseconds of ``decided_at``.  74 bits are from the HMAC-SHA256 of the
     account's statements, the bundle's digest and the time: without ``key`` nobody can tell from an
@@ -35,7 +37,7 @@ def decision_ids(
     milliseconds = (decided_at - _EPOCH) // datetime.timedelta(milliseconds=1)
     prefix = f"{bundle_digest}\n{time}\n".encode()
     hashes: dict[str, hashlib._Hash | hmac.HMAC] = {}
-    for row in statements.iter_rows():
+    for row in rows:
         account_id = row[0]
         if account_id not in hashes:
             hashes[account_id] = _begin_hash(prefix, key)

@@ -1,6 +1,6 @@
 """From statements and a bundle to a decision with its reasons, and to advice.
 
-Read :func:`stages` first: it is the flow.
+Read :func:`run_stages` first: it is the flow.
 
 The functions here are pure: they use no clock, network or environment, read nothing but the bundle
 and do not change their input.  The same statements, bundle, ``decided_at``, past and ``id_key``
@@ -12,15 +12,15 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
 
-from features.build import Features, build_from_window, latest_accounts
-from features.schema import StatementError, Violation, check
-from features.window import Window, lay_out
+from features.build import FEATURE_NAMES, Features, latest_accounts, matrix_of, values_of
+from features.schema import StatementError, Violation
+from features.statements import Statements, read_table
+from features.types import Matrix
 from serving.decision.advice.advise import advise_many as advise_cut_accounts
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, check_constraints
 from serving.decision.advice.result import Advice
@@ -39,13 +39,14 @@ from serving.decision.policy.outcome import Outcome, apply_many, refer_to_review
 from serving.decision.policy.prior import LatestStatement, Prior, check_priors
 from serving.decision.policy.since_last import Earlier, explain_changes
 from serving.decision.policy.without_cut import measure_without_cut
-from serving.decision.reasons.amounts import Amounts, WindowAmounts
+from serving.decision.reasons.amounts import add_amounts
 from serving.decision.reasons.ranking import Evidence, Ranked, rank, unexplainable
 from serving.decision.result import (
     NO_OPTIONS,
     AdviceOptions,
     Advised,
     Decision,
+    Found,
     ProductError,
     Stages,
 )
@@ -57,7 +58,7 @@ Past = TypeVar("Past", Prior, Earlier)
 
 
 def decide(
-    statements: pl.DataFrame,
+    statements: pl.DataFrame | Statements,
     bundle: Bundle,
     decided_at: datetime.datetime,
     prior: Prior | None = None,
@@ -93,7 +94,7 @@ def decide(
 
 
 def decide_many(
-    statements: pl.DataFrame,
+    statements: pl.DataFrame | Statements,
     bundle: Bundle,
     decided_at: datetime.datetime,
     priors: Priors | None = None,
@@ -103,7 +104,8 @@ def decide_many(
     """One decision per account, in order of account.
 
     Args:
-        statements: Windows as :mod:`features.schema` declares them, rows and columns in any order.
+        statements: Windows as :mod:`features.schema` declares them, rows and columns in any order;
+            or as they were read (:mod:`features.statements`).
         bundle: The model, its reference population, the policy and the texts.
         decided_at: The time of the decision, with a time zone.
         priors: What earlier decisions left in force, by account; an account without one has nothing
@@ -120,11 +122,11 @@ def decide_many(
         ValueError: ``decided_at`` has no time zone, or a prior or an earlier decision is of an
             account without statements.
     """
-    return stages(statements, bundle, decided_at, priors, id_key, earlier).decisions
+    return run_stages(statements, bundle, decided_at, priors, id_key, earlier).decisions
 
 
 def advise(
-    statements: pl.DataFrame,
+    statements: pl.DataFrame | Statements,
     bundle: Bundle,
     decided_at: datetime.datetime,
     constraints: Constraints = UNCONSTRAINED,
@@ -156,7 +158,7 @@ def advise(
 
 
 def advise_many(
-    statements: pl.DataFrame,
+    statements: pl.DataFrame | Statements,
     bundle: Bundle,
     decided_at: datetime.datetime,
     options: AdviceOptions = NO_OPTIONS,
@@ -182,14 +184,15 @@ def advise_many(
         ValueError: The number of constraints is not the number of accounts; and all errors of
             :func:`decide_many`.
     """
-    result = stages(statements, bundle, decided_at, priors, id_key, options.earlier)
+    result = run_stages(statements, bundle, decided_at, priors, id_key, options.earlier)
+    window = result.statements.window
     accounts = len(result.decisions)
     constraints = options.constraints
     fixed = [UNCONSTRAINED] * accounts if constraints is None else constraints
     if len(fixed) != accounts:
         raise ValueError(f"advise: expected choices for {accounts} accounts, got {len(fixed)}")
     for account, own in enumerate(constraints or ()):
-        check_constraints(own, result.window, bundle.advice.search.rounding, account)
+        check_constraints(own, window, bundle.advice.search.rounding, account)
 
     cuts = {}
     for account, decision in enumerate(result.decisions):
@@ -201,7 +204,7 @@ def advise_many(
     advice: dict[int, Advice] = {}
     if cuts:
         found = advise_cut_accounts(
-            result.window.take(np.array(list(cuts))),
+            window.take(np.array(list(cuts))),
             list(cuts.values()),
             [fixed[account] for account in cuts],
             bundle,
@@ -216,29 +219,53 @@ def advise_many(
 
 
 def stages(
-    statements: pl.DataFrame,
+    statements: pl.DataFrame | Statements,
     bundle: Bundle,
     decided_at: datetime.datetime,
     priors: Priors | None = None,
     id_key: bytes = UNKEYED,
     earlier: EarlierDecisions | None = None,
 ) -> Stages:
-    """The decisions of :func:`decide_many` with the result of each stage of the flow."""
-    checked = check(statements)
-    _check_no_future_months(checked, bundle, decided_at)
-    window = lay_out(checked)
-    features = build_from_window(window, latest_accounts(checked, window))
-    products = _known_products(features, bundle)
+    """The decisions of :func:`decide_many` with the result of each stage, as tables."""
+    found = run_stages(statements, bundle, decided_at, priors, id_key, earlier)
+    table, window = found.statements.table, found.statements.window
+    return Stages(
+        statements=table,
+        window=window,
+        features=Features(latest_accounts(table, window), FEATURE_NAMES, found.values),
+        scores=found.scores,
+        changes=found.changes,
+        evidence=found.evidence,
+        accounts=found.accounts,
+        outcomes=found.outcomes,
+        arms=found.arms,
+        decisions=found.decisions,
+    )
+
+
+def run_stages(
+    statements: pl.DataFrame | Statements,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    priors: Priors | None = None,
+    id_key: bytes = UNKEYED,
+    earlier: EarlierDecisions | None = None,
+) -> Found:
+    """The decisions of :func:`decide_many` with the result of each stage, as arrays."""
     today = local_date(decided_at, bundle.policy)
-    remembered = check_priors(priors or {}, _latest_statements(features), today)
-    scores = score(features.matrix(bundle.features), products, bundle.scorer)
-    changes = explain_changes(features, scores, earlier or {}, bundle)
-    evidence = _collect_evidence(features, scores, bundle)
-    account_ids = features.accounts["account_id"].to_list()
-    accounts = _accounts(features, scores, evidence, remembered)
-    accounts = measure_without_cut(accounts, account_ids, checked, bundle, today)
+    read = read_table(statements) if isinstance(statements, pl.DataFrame) else statements
+    _check_no_future_months(read, today)
+    _check_products(read, bundle)
+    values = values_of(read.window)
+    remembered = check_priors(priors or {}, _latest_statements(read, values), today)
+    scores = score(matrix_of(values, bundle.features), read.products, bundle.scorer)
+    changes = explain_changes(read, values, scores, earlier or {}, bundle)
+    evidence = _collect_evidence(read, values, scores, bundle)
+    accounts = _accounts(read, scores, evidence, remembered)
+    accounts = measure_without_cut(accounts, read, bundle, today)
     outcomes = apply_many(accounts, bundle.policy, decided_at)
-    evidence = _add_amounts(window, features, evidence, outcomes)
+    cut = [place for place, outcome in enumerate(outcomes) if outcome.by_model]
+    evidence = add_amounts(read, evidence, cut)
     # Once for the referral and for the reasons.
     rankings = [
         rank(own, bundle.wording) if outcome.by_model else None
@@ -250,83 +277,81 @@ def stages(
         )
         for place, outcome in enumerate(outcomes)
     ]
-    outcomes, arms = assign_arms(outcomes, accounts, account_ids, bundle.policy, id_key)
-    result = Stages(
-        statements=checked,
-        window=window,
-        features=features,
+    outcomes, arms = assign_arms(outcomes, accounts, read.account_ids, bundle.policy, id_key)
+    found = Found(
+        statements=read,
+        values=values,
         scores=scores,
         changes=changes,
         evidence=evidence,
         accounts=accounts,
         outcomes=outcomes,
         arms=arms,
-        decisions=[],
     )
     making = Making(rankings, decided_at, id_key, earlier or {})
-    return result._replace(decisions=make_decisions(result, making, bundle))
+    found.decisions.extend(make_decisions(found, making, bundle))
+    return found
 
 
-def _check_no_future_months(
-    statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime
-) -> None:
+def _check_no_future_months(read: Statements, today: datetime.date) -> None:
     """Raise :class:`StatementError` for months that have not begun on the lender's clock."""
-    today = local_date(decided_at, bundle.policy)
-    latest = cast(datetime.date, statements["month"].max())  # check() refuses null months
-    if latest <= today:
+    if max(read.as_of) <= today:
         return
-    late = statements.filter(pl.col("month") > today)
+    late = read.table.filter(pl.col("month") > today)
     rows = late.head(3).select("account_id", "month").rows()
     first = tuple((str(account), f"{month:%Y-%m}") for account, month in rows)
     violation = Violation("no month is in the future", late.height, first)
     raise StatementError(f"statements break the schema\n  {violation}", (violation,))
 
 
-def _known_products(features: Features, bundle: Bundle) -> list[str]:
-    """The product of each account; :class:`ProductError` if one has no reference population."""
-    products: list[str] = features.accounts["product"].to_list()
+def _check_products(read: Statements, bundle: Bundle) -> None:
+    """Raise :class:`ProductError` if a product has no reference population."""
     known = bundle.comparisons.keys()
-    unknown = [place for place, product in enumerate(products) if product not in known]
+    unknown = [place for place, product in enumerate(read.products) if product not in known]
     if unknown:
         raise ProductError(
-            f"expected a product of {sorted(known)}, got {products[unknown[0]]!r} "
-            f"for account {features.accounts['account_id'][unknown[0]]} and {len(unknown) - 1} more"
+            f"expected a product of {sorted(known)}, got {read.products[unknown[0]]!r} "
+            f"for account {read.account_ids[unknown[0]]} and {len(unknown) - 1} more"
         )
-    return products
 
 
-def _collect_evidence(features: Features, scores: Scores, bundle: Bundle) -> list[Evidence]:
+def _collect_evidence(
+    read: Statements, values: Matrix, scores: Scores, bundle: Bundle
+) -> list[Evidence]:
     """The contributions, values and comparison of each account, without amounts."""
-    products = features.accounts["product"].to_list()
-    contributions, values = scores.contributions.tolist(), features.values.tolist()
+    contributions, numbers = scores.contributions.tolist(), values.tolist()
     log_odds = scores.log_odds.tolist()
+    cut_offs = {product: logit(bundle.policy.cut_off(product)) for product in set(read.products)}
     return [
         Evidence(
             contributions=dict(zip(bundle.features, contributions[account], strict=True)),
-            values=dict(zip(features.names, values[account], strict=True)),
+            values=dict(zip(FEATURE_NAMES, numbers[account], strict=True)),
             comparison=bundle.comparisons[product],
-            excess=log_odds[account] - logit(bundle.policy.cut_off(product)),
+            excess=log_odds[account] - cut_offs[product],
         )
-        for account, product in enumerate(products)
+        for account, product in enumerate(read.products)
     ]
 
 
-def _of_one(statements: pl.DataFrame, past: Past | None) -> Mapping[str, Past] | None:
+def _of_one(statements: pl.DataFrame | Statements, past: Past | None) -> Mapping[str, Past] | None:
     """The prior or the earlier decision of the only account, by its id."""
-    return None if past is None else {str(statements["account_id"][0]): past}
+    if past is None:
+        return None
+    if isinstance(statements, Statements):
+        return {statements.account_ids[0]: past}
+    return {str(statements["account_id"][0]): past}
 
 
-def _latest_statements(features: Features) -> list[LatestStatement]:
-    limits = features.values[:, features.names.index("limit_now")].tolist()
-    rows = features.accounts.select("account_id", "as_of").iter_rows()
+def _latest_statements(read: Statements, values: Matrix) -> list[LatestStatement]:
+    limits = values[:, FEATURE_NAMES.index("limit_now")].tolist()
     return [
         LatestStatement(account_id, as_of, limit)
-        for (account_id, as_of), limit in zip(rows, limits, strict=True)
+        for account_id, as_of, limit in zip(read.account_ids, read.as_of, limits, strict=True)
     ]
 
 
 def _accounts(
-    features: Features,
+    read: Statements,
     scores: Scores,
     evidence: Sequence[Evidence],
     priors: Sequence[Prior | None],
@@ -335,31 +360,8 @@ def _accounts(
     probabilities = scores.probability.tolist()
     return [
         Account(product, as_of, probabilities[place], evidence[place].values, priors[place])
-        for place, (_, product, as_of) in enumerate(features.accounts.iter_rows())
+        for place, (product, as_of) in enumerate(zip(read.products, read.as_of, strict=True))
     ]
-
-
-def _add_amounts(
-    window: Window,
-    features: Features,
-    evidence: list[Evidence],
-    outcomes: Sequence[Outcome],
-) -> list[Evidence]:
-    """The evidence, with the amounts that sentences need for the accounts that the model cut.
-
-    No other account gets sentences of the model.
-    """
-    cut = [account for account, outcome in enumerate(outcomes) if outcome.by_model]
-    if not cut:
-        return evidence
-    as_of = features.accounts["as_of"].to_list()
-    # The window itself where all are cut: it has what the features were made from.
-    cut_window = window if len(cut) == len(outcomes) else window.take(np.array(cut))
-    of_cut = WindowAmounts(cut_window, [as_of[account] for account in cut])
-    completed = list(evidence)
-    for place, account in enumerate(cut):
-        completed[account] = replace(evidence[account], amounts=Amounts(of_cut, place))
-    return completed
 
 
 def _refer_if_unexplainable(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import polars as pl
 
 from features.build import Features
 from features.display import notebook_display
+from features.statements import Statements
+from features.types import Matrix
 from features.window import Window
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.result import Advice
@@ -126,3 +128,21 @@ class Stages(NamedTuple):
     outcomes: list[Outcome]
     arms: list[Arm | None]
     decisions: list[Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What :class:`Stages` holds, as arrays; ``values`` are float64 (accounts, features).
+
+    Requests are decided with it: to make tables of one account takes longer than to decide.
+    """
+
+    statements: Statements
+    values: Matrix
+    scores: Scores
+    changes: list[SinceLast | None]
+    evidence: list[Evidence]
+    accounts: list[Account]
+    outcomes: list[Outcome]
+    arms: list[Arm | None]
+    decisions: list[Decision] = field(default_factory=list)

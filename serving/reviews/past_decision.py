@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from features.schema import StatementError, check
+from features.schema import StatementError
 from serving.audit_log.entry import Entry
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
@@ -19,7 +19,7 @@ from serving.decision.policy.since_last import Earlier
 from serving.decision.result import ProductError
 from serving.reviews.errors import conflict
 from serving.reviews.workflow import decision_in
-from serving.schemas.decision import Request, statements_table
+from serving.schemas.decision import Request, read_requests
 from serving.schemas.statement import AS_STORED
 from serving.storage.models import find_bundle
 from serving.storage.timestamps import decode_time
@@ -73,7 +73,7 @@ def earlier_of(decision: Entry | None) -> Earlier | None:
         return None
     answer = decision_in(decision)
     try:
-        statements = check(statements_table([_request_of(decision)]))
+        statements = read_requests([_request_of(decision)])
     except (StatementError, ValidationError):
         return None
     return Earlier(

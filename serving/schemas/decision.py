@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import polars as pl
@@ -29,6 +30,7 @@ from features.limits import (
     MONTH_PATTERN,
 )
 from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, table
+from features.statements import Row, Statements, read_rows, read_table
 from serving.schemas import examples
 from serving.schemas.advice import Advice
 from serving.schemas.base import DETAIL_TEXT, ApiRequest
@@ -318,11 +320,36 @@ def statements_table(requests: Sequence[Request]) -> pl.DataFrame:
             **statement.__dict__,
             "account_id": request.account_id,
             "product": request.product,
-            "month": datetime.date(int(statement.month[:4]), int(statement.month[5:]), 1),
+            "month": _first_day(statement.month),
         }
         for request in requests
         for statement in request.statements
     )
+
+
+def read_requests(requests: Sequence[Request]) -> Statements:
+    """Return the checked statements of all requests, in order of account.
+
+    Raises :class:`features.schema.StatementError`.
+    """
+    if len(requests) == 1:
+        return read_rows(_rows_of(requests[0]))
+    return read_table(statements_table(requests))
+
+
+def _rows_of(request: Request) -> list[Row]:
+    """Return the statements of a request in the order of the schema's columns."""
+    account_id, product = request.account_id, request.product
+    rows = []
+    for statement in request.statements:
+        month, *numbers = statement.__dict__.values()  # declared in the order of the schema
+        rows.append((account_id, _first_day(month), product, *numbers))
+    return rows
+
+
+@lru_cache(maxsize=1024)
+def _first_day(month: str) -> datetime.date:
+    return datetime.date(int(month[:4]), int(month[5:]), 1)
 
 
 def make_answer(decision: result.Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:

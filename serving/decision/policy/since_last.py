@@ -24,9 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from features.build import Features, build
+from features.build import matrix_of, values_of
 from features.catalogue import BY_NAME
-from features.schema import check
+from features.statements import Statements, read_table
 from features.types import Matrix, Vector
 from serving.decision.bundle import Bundle
 from serving.decision.config.reasons import Text, Wording
@@ -57,7 +57,8 @@ class Earlier:
         action: What it decided.
         log_odds: What it answered.
         cut_off: The probability above which it would have cut.
-        statements: What it was made from, as :mod:`features.schema` declares them.
+        statements: What it was made from, as :mod:`features.schema` declares them, or as they were
+            read.
     """
 
     decision_id: str
@@ -65,7 +66,7 @@ class Earlier:
     action: Action
     log_odds: float
     cut_off: float
-    statements: pl.DataFrame
+    statements: pl.DataFrame | Statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +107,16 @@ class SinceLast:
 
 
 def explain_changes(
-    features: Features,
+    statements: Statements,
+    values: Matrix,
     scores: Scores,
     earlier: Mapping[str, Earlier],
     bundle: Bundle,
 ) -> list[SinceLast | None]:
     """For each account the change since its earlier decision; None for one without.
 
-    ``earlier`` is by account id.
+    ``values`` are the features of ``statements``, float64 (accounts, features); ``earlier`` is by
+    account id.
 
     Raises:
         ValueError: An earlier decision is of an account that is not scored, or has statements of
@@ -121,22 +124,21 @@ def explain_changes(
         StatementError: Earlier statements break the schema.
         AdditivityError: Parts miss the change by more than 1e-9.
     """
-    account_ids = features.accounts["account_id"].to_list()
+    account_ids = statements.account_ids
     found: list[SinceLast | None] = [None] * len(account_ids)
     if not earlier:
         return found
     _check_accounts(account_ids, earlier)
     places = [place for place, account_id in enumerate(account_ids) if account_id in earlier]
-    own = [earlier[account_ids[place]] for place in places]
-    now = features.matrix(bundle.features)[places]
+    own = {account_ids[place]: earlier[account_ids[place]] for place in places}
     changes = compare_rows(
-        now,
+        matrix_of(values[places], bundle.features),
         _earlier_rows(own, bundle),
         bundle.scorer,
     )
     groups = _sum_by_group(changes.contributions, bundle)
-    for row, (place, before) in enumerate(zip(places, own, strict=True)):
-        cut_off = bundle.policy.cut_off(features.accounts["product"][place])
+    for row, (place, before) in enumerate(zip(places, own.values(), strict=True)):
+        cut_off = bundle.policy.cut_off(statements.products[place])
         parts = {code: float(values[row]) for code, values in groups.items()}
         parts[MODEL] = float(changes.earlier_log_odds[row]) - before.log_odds
         parts[POLICY] = logit(before.cut_off) - logit(cut_off)
@@ -215,25 +217,24 @@ def _check_accounts(
             f"earlier decisions: expected accounts with statements, got {unknown[0]} "
             f"and {len(unknown) - 1} more without"
         )
-    for account_id, before in earlier.items():
-        named = before.statements["account_id"].unique().to_list()
-        if named != [account_id]:
-            raise ValueError(
-                f"earlier decision {before.decision_id}: expected statements of account "
-                f"{account_id}, got those of {sorted(named)}"
-            )
 
 
 def _earlier_rows(
-    earlier: Sequence[Earlier],
+    earlier: Mapping[str, Earlier],
     bundle: Bundle,
 ) -> Matrix:
-    """Today's features of the earlier statements, a row a decision in order of account."""
-    together = pl.concat(
-        [before.statements for before in earlier],
-        how="diagonal",
-    )
-    return build(check(together)).matrix(bundle.features)
+    """Today's features of the earlier statements of each account, a row a decision."""
+    rows = []
+    for account_id, before in earlier.items():
+        given = before.statements
+        read = read_table(given) if isinstance(given, pl.DataFrame) else given
+        if read.account_ids != [account_id]:
+            raise ValueError(
+                f"earlier decision {before.decision_id}: expected statements of account "
+                f"{account_id}, got those of {read.account_ids}"
+            )
+        rows.append(values_of(read.window))
+    return matrix_of(np.concatenate(rows), bundle.features)
 
 
 def _sum_by_group(

@@ -11,10 +11,12 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 
-import polars as pl
+import numpy as np
 
-from features.build import build_from_window, latest_accounts
-from features.window import lay_out
+from features.build import matrix_of, values_of
+from features.months import month_index
+from features.statements import Statements
+from features.window import Window
 from serving.decision.bundle import Bundle
 from serving.decision.policy.again import may_cut_again
 from serving.decision.policy.limit import Account
@@ -23,15 +25,14 @@ from serving.decision.scoring.score import log_odds_of
 
 def measure_without_cut(
     accounts: Sequence[Account],
-    account_ids: Sequence[str],
-    statements: pl.DataFrame,
+    statements: Statements,
     bundle: Bundle,
     today: datetime.date,
 ) -> list[Account]:
     """The accounts, with ``log_odds_without_cut`` where the model might cut again.
 
-    ``statements`` are checked and have the accounts in this order.  For most accounts nothing is
-    computed: none is in force, or the log-odds that they have allow no second cut.
+    ``statements`` have the accounts in this order.  For most accounts nothing is computed: none is
+    in force, or the log-odds that they have allow no second cut.
     """
     measured = list(accounts)
     places = [
@@ -41,15 +42,10 @@ def measure_without_cut(
     ]
     if not places:
         return measured
-    restated = _restate(
-        statements,
-        [account_ids[place] for place in places],
-        [accounts[place] for place in places],
-    )
-    window = lay_out(restated)
-    features = build_from_window(window, latest_accounts(restated, window))
+    own = statements.window.take(np.array(places))
+    restated = _restate(own, [accounts[place] for place in places])
     log_odds = log_odds_of(
-        features.matrix(bundle.features),
+        matrix_of(values_of(restated), bundle.features),
         bundle.scorer,
         threads=1,
     )
@@ -63,27 +59,14 @@ def _is_reduced(account: Account) -> bool:
     return cut is not None and not cut.suspended and account.limit < cut.limit_before
 
 
-def _restate(
-    statements: pl.DataFrame,
-    account_ids: Sequence[str],
-    accounts: Sequence[Account],
-) -> pl.DataFrame:
-    """The statements of these accounts with the limit of before in all months since the cut."""
-    cuts = pl.DataFrame(
-        {
-            "account_id": account_ids,
-            "_cut_on": [cut.first_cut_on for a in accounts if (cut := a.cut_in_force)],
-            "_before": [account.limit_measured for account in accounts],
-        },
-        schema_overrides={"account_id": statements.schema["account_id"]},
-    )
-    own = statements.join(
-        cuts,
-        on="account_id",
-        how="inner",
-        maintain_order="left",
-    )
-    is_since = pl.col("month").dt.month_end() >= pl.col("_cut_on")
-    highest = pl.max_horizontal("credit_limit", "_before")
-    limit = pl.when(is_since).then(highest).otherwise("credit_limit")
-    return own.with_columns(credit_limit=limit).drop("_cut_on", "_before")
+def _restate(window: Window, accounts: Sequence[Account]) -> Window:
+    """The window with the limit of before in all months since the cut, of the cut on."""
+    limit = window["credit_limit"]
+    as_of = [month_index(account.as_of) for account in accounts]
+    cuts = [account.cut_in_force for account in accounts]
+    cut_on = [month_index(cut.first_cut_on) for cut in cuts if cut and cut.first_cut_on]
+    before = np.array([account.limit_measured for account in accounts])
+    months_ago = np.arange(len(limit))[:, np.newaxis]
+    is_since = np.array(as_of) - months_ago >= np.array(cut_on)
+    # A month without a statement stays without: the larger of NaN and a limit is NaN.
+    return window.replace("credit_limit", np.where(is_since, np.maximum(limit, before), limit))

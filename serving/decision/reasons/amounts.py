@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from features.build import values_of
 from features.catalogue.amounts import AMOUNTS, AS_OF
 from features.months import month_index
+from features.statements import Statements
 from features.window import Window
+from serving.decision.reasons.ranking import Evidence
 
 _BY_NAME = {amount.name: amount for amount in AMOUNTS}
 _NAMES = (*_BY_NAME, AS_OF)
@@ -49,3 +54,24 @@ class Amounts(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(_NAMES)
+
+
+def add_amounts(
+    statements: Statements,
+    evidence: list[Evidence],
+    cut: Sequence[int],
+) -> list[Evidence]:
+    """The evidence of all accounts, with the amounts for those at the positions ``cut``.
+
+    No other account gets sentences of the model.
+    """
+    if not cut:
+        return evidence
+    window = statements.window
+    # The window itself where all are cut: it has what the features were made from.
+    cut_window = window if len(cut) == len(evidence) else window.take(np.array(cut))
+    of_cut = WindowAmounts(cut_window, [statements.as_of[account] for account in cut])
+    completed = list(evidence)
+    for place, account in enumerate(cut):
+        completed[account] = replace(evidence[account], amounts=Amounts(of_cut, place))
+    return completed

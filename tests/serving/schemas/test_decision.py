@@ -41,6 +41,7 @@ from serving.schemas.decision import (
     Request,
     Statement,
     make_answer,
+    read_requests,
     statements_table,
 )
 from serving.web.errors import MAX_LISTED, ApiError, Problem
@@ -400,3 +401,19 @@ def test_an_answer_has_the_same_bytes_alone_and_in_a_batch() -> None:
         alone,
         alone,
     )
+
+
+@given(st.integers(1, 6), st.randoms())
+def test_a_request_is_read_as_its_table_is(
+    bundle: Bundle, months: int, draw: random.Random
+) -> None:
+    rows = copy.deepcopy(examples.REQUEST["statements"])[-months:]
+    for row in rows:
+        row["income"] = draw.choice([None, row["income"]])
+        row["spend"] = draw.choice([None, 1.005, 12])
+    draw.shuffle(rows)
+    sent = parse(Request, json.dumps(request(statements=rows)).encode())
+    read, expected = read_requests([sent]), check(statements_table([sent]))
+    assert read.table.equals(expected)
+    assert repr(list(read.rows())) == repr(expected.rows())
+    assert decide(read, bundle, DECIDED_AT) == decide(expected, bundle, DECIDED_AT)

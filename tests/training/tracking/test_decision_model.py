@@ -200,9 +200,9 @@ def test_features_are_scored_as_their_statements_are(
 ) -> None:
     features = model.unwrap_python_model()
     windows = features._schema.check(endpoint.statements)
-    built = features._pipeline.build_from_window
-    window = features._pipeline.lay_out(windows)
-    table = built(window, features._pipeline.latest_accounts(windows, window)).frame()
+    table = features._pipeline.stages(
+        windows, features.bundle, endpoint.decided_at
+    ).features.frame()
     decided = {"decided_at": endpoint.decided_at, "detail": "full"}
     of_statements = model.predict(endpoint.statements, params=decided)
     for given in (table, table.to_pandas()):

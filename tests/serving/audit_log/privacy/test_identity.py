@@ -71,7 +71,7 @@ def guess_ids(file: Path, candidates: Iterable[Json]) -> Iterator[tuple[str, str
         statements = check(statements_table([request]))
         for decided_at, digest in times:
             at = datetime.datetime.fromisoformat(decided_at)
-            [decision_id] = decision_ids(statements, digest, at, UNKEYED, {})
+            [decision_id] = decision_ids(statements.rows(), digest, at, UNKEYED, {})
             yield body["account_id"], decision_id
 
 

@@ -132,6 +132,7 @@ def test_the_split_is_that_of_the_tables_of_the_earlier_row() -> None:
     slope = golden().scorer.calibration.slope
     for decision, since in each(changes()[:40]):
         before = earlier()[decision.account_id].statements
+        assert isinstance(before, pl.DataFrame)
         reference = make_explainer(layout, matrix_of(before))
         own = slope * explain_one(
             matrix_of(window_of(decision.account_id))[0],

@@ -1,10 +1,11 @@
-"""The quick look at one account: it never takes what a rule of the schema refuses."""
+"""Statements as arrays: the quick look at one account never takes what a rule refuses."""
 
 from __future__ import annotations
 
 import datetime
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -12,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import schema
+from features import statements as module
 from features.schema import COLUMNS, LONGEST_WINDOW, StatementError, check, sift, table
-from features.soundness import is_sound, number_rules
+from features.statements import Statements, read_rows, read_table
+from features.window import lay_out
 from tests.support.accounts import quiet_account, window
 from tests.support.each import each
 
-RULES = number_rules(COLUMNS)
 VALUES: dict[str, list[Any]] = {
     "account_id": [None, "", "a/1", "other", "x" * 65],
     "product": [None, "pay_later", "cash_loan"],
@@ -49,27 +50,66 @@ def damaged(draw: st.DrawFn) -> pl.DataFrame:
     return table(rows or [quiet_account(1).row(0, named=True)])
 
 
-def outcome(statements: pl.DataFrame, is_window: bool) -> str:
+def contents(read: Statements) -> tuple[object, ...]:
+    """All that statements hold, arrays as their bytes."""
+    stored, products = read.window.stored, read.window.products
+    numbers = (stored.shape, stored.tobytes(), read.window.months_observed.tobytes())
+    named = (read.account_ids, read.products, read.as_of, products.tobytes())
+    rows = (repr(list(read.rows())), repr(read.table.rows()), read.table.schema)
+    return (*numbers, *named, *rows)
+
+
+def checked_contents(statements: pl.DataFrame) -> tuple[object, ...]:
+    """The same by the rules of the schema, without a quick look."""
+    checked = check(statements)
+    window = lay_out(checked)
+    latest = checked.group_by("account_id", maintain_order=True).last()
+    columns = [latest[name].to_list() for name in ("account_id", "product", "month")]
+    numbers = (window.stored.shape, window.stored.tobytes(), window.months_observed.tobytes())
+    rows = (repr(checked.rows()), repr(checked.rows()), checked.schema)
+    return (*numbers, *columns, window.products.tobytes(), *rows)
+
+
+def outcome(read: Callable[[], tuple[object, ...]]) -> tuple[object, ...]:
     try:
-        return str(check(statements, window=is_window).to_dicts())
+        return read()
     except StatementError as error:
-        return f"{error} {error.violations}"
+        return str(error), error.violations
 
 
 @settings(max_examples=400)
-@given(damaged(), st.booleans())
-def test_check_answers_as_it_does_without_the_quick_look(
-    statements: pl.DataFrame, is_window: bool
-) -> None:
-    quick = outcome(statements, is_window)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "is_sound", lambda *_: False)
-        assert quick == outcome(statements, is_window)
+@given(damaged())
+def test_statements_are_read_as_the_rules_of_the_schema_have_them(statements: pl.DataFrame) -> None:
+    expected = outcome(lambda: checked_contents(statements))
+    assert outcome(lambda: contents(read_table(statements))) == expected
+    assert outcome(lambda: contents(read_rows(statements.rows()))) == expected
+
+
+@given(st.lists(window(), min_size=1, max_size=4))
+def test_a_table_of_any_accounts_is_laid_out_as_it_was_checked(drawn: list[pl.DataFrame]) -> None:
+    named = [one.with_columns(account_id=pl.lit(f"a{i}")) for i, one in enumerate(drawn)]
+    checked = check(pl.concat(reversed(named)))
+    assert contents(read_table(checked)) == checked_contents(checked)
+
+
+def is_sound(statements: pl.DataFrame) -> bool:
+    """Whether the quick look takes the rows, so that the rules are not asked."""
+    asked = []
+
+    def refuse(table: pl.DataFrame) -> pl.DataFrame:
+        asked.append(table)
+        raise StatementError("asked")
+
+    with pytest.MonkeyPatch.context() as patch, suppress(StatementError):
+        patch.setattr(module, "check", refuse)
+        read_rows(statements.rows())
+    return not asked
 
 
 @given(window())
-def test_one_account_in_order_is_found_sound(drawn: pl.DataFrame) -> None:
-    assert is_sound(drawn, RULES, LONGEST_WINDOW)
+def test_one_account_is_found_sound_whatever_the_order(drawn: pl.DataFrame) -> None:
+    assert is_sound(drawn)
+    assert is_sound(drawn.reverse())
 
 
 def change(column: str, value: object) -> Callable[[], pl.DataFrame]:
@@ -103,7 +143,7 @@ FAULTS: dict[str, Callable[[], pl.DataFrame]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_not_found_sound(fault: str) -> None:
-    assert not is_sound(FAULTS[fault](), RULES, LONGEST_WINDOW)
+    assert not is_sound(FAULTS[fault]())
 
 
 def test_what_the_rules_refuse_is_among_the_faults() -> None:
