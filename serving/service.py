@@ -18,7 +18,13 @@ from starlette.responses import Response
 
 from features.schema import StatementError
 from serving.api.answers import Endpoint, answer_again
-from serving.api.bento import HTTP_LOGGER, answers_errors, input_spec, output_spec
+from serving.api.bento import (
+    HTTP_LOGGER,
+    answers_errors,
+    input_spec,
+    output_spec,
+    restart_workers_at_once,
+)
 from serving.api.decisions import Decisions
 from serving.api.described_service import DescribedService
 from serving.api.reviews import review_app
@@ -35,11 +41,11 @@ from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request
 from serving.storage.models import BUNDLE_FOLDER, MODEL
-from serving.storage.settings import read_settings
+from serving.storage.settings import read_drain, read_settings
 from serving.web.errors import ApiError, Fault, api_error, json_path, single_fault, statement_error
 from serving.web.logs import ValueFilter
-from serving.web.shutdown import Shutdown
-from serving.web.supervisor import announce, ending_service, find_start
+from serving.web.shutdown import Shutdown, has_begun
+from serving.web.supervisor import announce, ending_service, find_start, follow_supervisor
 
 _SWITCH_INTERVAL = 0.0005  # seconds; Python's default is 0.005
 
@@ -75,11 +81,13 @@ class LimitReduction:
         with ending_service():
             self.bundle = self._load_bundle()
             self.audit_log = AuditLog(read_settings())
+            drain = read_drain()
         self.decisions = Decisions(self.bundle, self.audit_log)
         self.reviews = Reviews(self.bundle, self.audit_log, answer_again)
         logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
-        self._shutdown = Shutdown(self.audit_log.close)
+        self._shutdown = Shutdown(self.audit_log.close, drain)
         self._shutdown.watch()
+        follow_supervisor(self._shutdown.end_without_delay)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -90,6 +98,7 @@ class LimitReduction:
         :class:`serving.decision.bundle.BundleError`.
         """
         service, settings = cast(DescribedService, LimitReduction), read_settings()
+        read_drain()
         check_single_writer(settings, service.worker_count)
         folder = Path(service.inner.stored.resolve().path) / BUNDLE_FOLDER
         bundle = load(folder)
@@ -97,6 +106,7 @@ class LimitReduction:
         AuditLog(settings).close()
         discard_token(token_file(settings))
         announce(folder, bundle.digest)
+        restart_workers_at_once()
 
     def _load_bundle(self) -> Bundle:
         """Return the bundle of this start: digests and golden rows verify it."""
@@ -118,8 +128,10 @@ class LimitReduction:
         self._shutdown.cancel()
 
     async def __is_ready__(self) -> bool:
-        """Return whether the audit log takes writes; the bundle was read at the start."""
-        return self.audit_log.ready
+        """Return whether the service takes requests: the audit log takes writes, and no signal has
+        told the process to end; the bundle was read at the start.
+        """
+        return self.audit_log.ready and not has_begun()
 
     @bentoml.api(  # type: ignore[untyped-decorator]
         route="/v1/decisions",

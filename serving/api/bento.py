@@ -6,7 +6,10 @@ Other modules import BentoML's private names from here.
 from __future__ import annotations
 
 import functools
+import signal
+import threading
 from collections.abc import Callable, Coroutine, Mapping
+from types import FrameType
 from typing import Any, TypeVar
 
 import attrs
@@ -33,6 +36,7 @@ __all__ = [
     "generate_document",
     "input_spec",
     "output_spec",
+    "restart_workers_at_once",
     "schema_model",
     "with_paths",
 ]
@@ -103,6 +107,31 @@ def count_workers(service: bentoml.Service[Any]) -> int:
     """Return how many worker processes BentoML will start, by its configuration."""
     count: int = ResourceAllocator().get_worker_env(service)[0]
     return count
+
+
+def restart_workers_at_once() -> None:
+    """Have the process that starts workers start a dead one again at once.
+
+    BentoML looks for dead workers every 10 seconds only. Its supervisor (circus) handles SIGTERM by
+    a method, through which its controller is found when a worker dies. Does nothing on a thread
+    that gets no signals.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, _look_for_dead_workers)
+
+
+def _look_for_dead_workers(number: int, frame: FrameType | None) -> None:
+    system_handler = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    controller = getattr(system_handler, "controller", None)
+    # None before the supervisor has begun, and after it has ended.
+    if controller is not None:
+        controller.loop.add_callback_from_signal(_manage_workers, controller.arbiter)
+
+
+def _manage_workers(supervisor: Any) -> object:
+    # While it starts or stops its workers it takes no other command, and raises an error.
+    is_free = supervisor._exclusive_running_command is None
+    return supervisor.manage_watchers() if is_free else None
 
 
 def generate_document(service: bentoml.Service[Any]) -> OpenAPISpecification:

@@ -12,6 +12,7 @@ from serving.api.bento import OpenAPISpecification, count_workers
 from serving.api.openapi import document
 from serving.auth.gate import Gate, RealPath
 from serving.web.request_target import keep_whole_targets
+from serving.web.shutdown import ConnectionCloser
 
 
 @attrs.define
@@ -23,7 +24,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         if all(middleware is not RealPath for middleware, _ in self.middlewares):
             self.add_asgi_middleware(RealPath)
         keep_whole_targets()
-        return Gate(super().to_asgi(is_main))
+        return ConnectionCloser(Gate(super().to_asgi(is_main)))
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         """Serve the model that the Bento was built with.

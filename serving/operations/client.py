@@ -114,7 +114,9 @@ def start_service_process(
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", service]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    environment = os.environ | settings_for(log.absolute().parent) | dict(settings or {})
+    # No proxy knows of this service, so nobody has to learn that it ends.
+    own = settings_for(log.absolute().parent) | {"CLEARLINE_DRAIN": "0"}
+    environment = os.environ | own | dict(settings or {})
     if home := environment.get("BENTOML_HOME"):
         # The service starts in the project's folder, where a relative path means another folder.
         environment["BENTOML_HOME"] = os.path.abspath(home)

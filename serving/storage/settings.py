@@ -1,4 +1,4 @@
-"""Where the audit log is stored: read from the environment once per service or command."""
+"""The settings of the service: read from the environment once per service or command."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from serving.storage.errors import StorageError
 
 FOLDER = Path(".clearline")  # of the SQLite file, below the folder that the service starts in
 _MAX_DEADLINE = 60.0  # seconds
+_MAX_DRAIN = 3600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,25 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> StorageSetting
         checkpoints=Path(environment.get("CLEARLINE_CHECKPOINTS") or FOLDER / "checkpoints.jsonl"),
         deadline=_parse_deadline(environment.get("CLEARLINE_DEADLINE", "2")),
     )
+
+
+def read_drain(environment: Mapping[str, str] = os.environ) -> float:
+    """Return ``CLEARLINE_DRAIN``: for how many seconds an ending service still takes requests.
+
+    Raises:
+        StorageError: it is not a number in [0, 3600].
+
+    >>> read_drain({}), read_drain({"CLEARLINE_DRAIN": "15"})
+    (2.0, 15.0)
+    """
+    text = environment.get("CLEARLINE_DRAIN", "2")
+    try:
+        drain = float(text)
+    except ValueError:
+        drain = -1.0
+    if not 0 <= drain <= _MAX_DRAIN:
+        raise StorageError(f"CLEARLINE_DRAIN: expected seconds in [0, 3600], got {text!r}")
+    return drain
 
 
 def _parse_deadline(text: str) -> float:

@@ -1,7 +1,11 @@
-"""Ends the process some seconds after SIGTERM or SIGINT, whatever still runs in it.
+"""Ends the process after SIGTERM or SIGINT: a drain delay, then the server, then a time limit.
 
-The server waits without limit for requests in progress, and Python for its threads: a client that
-does not read its answer, or a query that never ends, would keep the process and its port.
+    signal -> not ready, still answering -> the server takes no new connections -> the process ends
+                    drain delay               at most SECONDS_TO_END
+
+A proxy learns from ``/readyz`` that the process ends, and needs the drain delay to stop sending to
+it. The server waits without limit for requests in progress, and Python for its threads: a client
+that does not read its answer, or a query that never ends, would keep the process and its port.
 """
 
 from __future__ import annotations
@@ -14,21 +18,32 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 LOGGER = logging.getLogger("clearline.service")
 SECONDS_TO_END = 7.0  # more than a request that is answered takes, and less than 10 s in all
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Signals reach a process, not an object, so the process has one state.
+_began = threading.Event()
+
+
+def has_begun() -> bool:
+    """Return whether a signal has told this process to end."""
+    return _began.is_set()
 
 
 class Shutdown:
-    """Handles the signals after the server does, from :meth:`watch` to :meth:`cancel`.
+    """Handles the signals before the server does, from :meth:`watch` to :meth:`cancel`.
 
-    If the time is over, `close` runs on a thread, and the process ends after it.
+    The server gets a signal `drain` seconds later, or with the next signal. If it has not ended
+    `seconds` after that, `close` runs on a thread, and the process ends.
     """
 
-    def __init__(self, close: Callable[[], None], seconds: float = SECONDS_TO_END) -> None:
-        self._close, self._seconds = close, seconds
+    def __init__(
+        self, close: Callable[[], None], drain: float = 0.0, seconds: float = SECONDS_TO_END
+    ) -> None:
+        self._close, self._drain, self._seconds = close, drain, seconds
         self._before: dict[int, Any] = {}
-        self._timer: threading.Timer | None = None
 
     def watch(self) -> None:
         """Wait for a signal; does nothing on a thread that gets none."""
@@ -44,11 +59,21 @@ class Shutdown:
             signal.signal(number, handler)
         self._before = {}
 
+    def end_without_delay(self) -> None:
+        """End as after a signal, without the drain delay; may be called on any thread."""
+        self._drain = 0.0
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._timer is None:
-            self._timer = threading.Timer(self._seconds, self._end)
-            self._timer.daemon = True  # a process that ends by itself is not held up
-            self._timer.start()
+        if not _began.is_set():
+            _began.set()
+            _start_timer(self._drain + self._seconds, self._end)
+            if self._drain:
+                _start_timer(self._drain, self._pass_on, number)
+                return
+        self._pass_on(number, frame)
+
+    def _pass_on(self, number: int, frame: FrameType | None = None) -> None:
         handler = self._before.get(number)
         if callable(handler):
             handler(number, frame)
@@ -57,9 +82,40 @@ class Shutdown:
         LOGGER.error(
             "requests or queries are still running %g s after the signal: the process ends "
             "without them",
-            self._seconds,
+            self._drain + self._seconds,
         )
         try:
             self._close()
         finally:
             os._exit(1)
+
+
+class ConnectionCloser:
+    """ASGI middleware: once `is_ending` returns true, every response closes its connection.
+
+    A client then opens its next connection to a process that goes on. Otherwise the server closes
+    idle connections itself, perhaps while a request is on its way.
+    """
+
+    def __init__(self, app: ASGIApp, is_ending: Callable[[], bool] = has_begun) -> None:
+        self.app, self._is_ending = app, is_ending
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; the response gets the header ``Connection: close``."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._is_ending():
+                headers = [*message.get("headers", []), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app(scope, receive, send_closing)
+
+
+def _start_timer(seconds: float, function: Callable[..., None], *arguments: Any) -> None:
+    timer = threading.Timer(seconds, function, arguments)
+    timer.daemon = True  # a process that ends by itself is not held up
+    timer.start()

@@ -2,7 +2,8 @@
 
 BentoML starts a worker that fails again and again, and keeps the port open meanwhile, so that
 callers wait without an answer. A worker that cannot start ends the whole service instead: it leaves
-its reason in a file, and asks the supervising process to stop.
+its reason in a file, and asks the supervising process to stop. A worker whose supervising process
+is gone ends too: it would hold the port and the audit log, and nobody would stop it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 EXIT_CODE = 2  # of a service that could not start
 _VARIABLE = "CLEARLINE_SUPERVISOR"
+_WORKER = ("_bentoml_impl", "worker", "service.py")  # the program of a worker
+_SECONDS_BETWEEN_LOOKS = 0.25  # at the supervising process
+
+
+class SupervisorGone(RuntimeError):
+    """The process that started this worker has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +68,39 @@ def announce(bundle: Path, digest: str) -> None:
 
 
 def find_start() -> Start | None:
-    """Return what the supervising process of this worker announced; None outside a worker."""
+    """Return what the supervising process of this worker announced; None outside a worker.
+
+    Raises :class:`SupervisorGone` in a worker that lives longer than its supervising process.
+    """
     text = os.environ.get(_VARIABLE)
     if text is None:
         return None
     start = Start(**json.loads(text))
+    if start.process == os.getppid():
+        return start
     # The variable also reaches programs that a worker or the supervising process starts.
-    return start if start.process == os.getppid() else None
+    if Path(sys.argv[0]).parts[-len(_WORKER) :] == _WORKER:
+        raise SupervisorGone(f"expected the supervising process {start.process}: it has ended")
+    return None
+
+
+def follow_supervisor(end: Callable[[], None]) -> None:
+    """Call `end` on a thread when the supervising process is gone; outside a worker do nothing.
+
+    Raises :class:`SupervisorGone` if it is gone already.
+    """
+    start = find_start()
+    if start is None:
+        return
+
+    # Not PR_SET_PDEATHSIG: it is Linux's own, and means the thread that started the worker. An id
+    # that another process has by now is no danger, because only a parent's id is compared.
+    def watch(process: int) -> None:
+        while os.getppid() == process:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        end()
+
+    threading.Thread(target=watch, args=(start.process,), daemon=True).start()
 
 
 @contextmanager
@@ -73,6 +108,8 @@ def ending_service() -> Iterator[None]:
     """If the block fails, end the service with the error as its reason; the error is raised."""
     try:
         yield
+    except SupervisorGone:
+        raise
     except Exception as error:
         start = find_start()
         if start is not None and start.ends:

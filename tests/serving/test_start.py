@@ -105,6 +105,25 @@ def damage_the_database(folder: Path) -> dict[str, str]:
     return {}
 
 
+def put_a_folder_at(name: str) -> Break:
+    """Whoever runs the tests may read every file, but nobody can read a folder as one."""
+
+    def put(folder: Path) -> dict[str, str]:
+        (folder / name).mkdir()
+        return {}
+
+    return put
+
+
+def tear_the_checkpoints(folder: Path) -> dict[str, str]:
+    (folder / "checkpoints.jsonl").write_bytes(b"\xff no checkpoint\n")
+    return {}
+
+
+def drain_for_ever(folder: Path) -> dict[str, str]:
+    return {"CLEARLINE_DRAIN": "for ever"}
+
+
 # How each is broken, and words of the sentence.
 BROKEN: dict[str, tuple[Break, str]] = {
     "another record": (put_beside_old_checkpoints, "there are checkpoints of one in"),
@@ -114,6 +133,11 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "no such database": (name_no_database, "expected a database at sqlite"),
     "no database": (break_the_database, "does not open"),
     "damaged database": (damage_the_database, "record.db cannot be read: database disk image"),
+    "unreadable database": (put_a_folder_at("record.db"), "record.db"),
+    "unreadable secrets": (put_a_folder_at("secrets.json"), "secrets.json"),
+    "unreadable checkpoints": (put_a_folder_at("checkpoints.jsonl"), "checkpoints.jsonl"),
+    "torn checkpoints": (tear_the_checkpoints, "checkpoints.jsonl"),
+    "no drain delay": (drain_for_ever, "CLEARLINE_DRAIN: expected seconds"),
 }
 
 
@@ -147,6 +171,21 @@ def test_the_supervising_process_refuses_what_a_worker_would(
         monkeypatch.setenv(variable, value)
     with pytest.raises(StorageError, match=words):
         SERVED.inner.check()
+
+
+def test_the_supervising_process_refuses_a_bundle_that_cannot_be_read(
+    environment: dict[str, str],
+) -> None:
+    for file in each(sorted(newest_bundle().iterdir())):
+        content = file.read_bytes()
+        file.unlink()
+        file.mkdir()
+        try:
+            with pytest.raises(BundleError, match=file.name):
+                SERVED.inner.check()
+        finally:
+            file.rmdir()
+            file.write_bytes(content)
 
 
 def test_the_supervising_process_refuses_a_damaged_bundle(environment: dict[str, str]) -> None:
