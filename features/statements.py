@@ -12,8 +12,10 @@ rules themselves.  It never says that a rule is broken: what it cannot tell to b
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,6 +41,7 @@ _LOW = np.array(
     dtype=np.float64,
 )
 _HIGH = np.array([column.high for column in _NUMBERS], dtype=np.float64)
+_IS_WHOLE = np.array([column.kind == "whole_number" for column in _NUMBERS])
 _NULLS = tuple(column.null for column in _NUMBERS)
 _NAMES = list(NAMES)
 _DTYPES = [column.dtype for column in COLUMNS]
@@ -80,6 +83,14 @@ class Statements:
         if isinstance(self._source, pl.DataFrame):
             return self._source.iter_rows()
         return self._source
+
+    def texts(self) -> Iterator[tuple[str, bytes]]:
+        """Each account with the ``repr`` of its rows, one after the other."""
+        if not isinstance(self._source, pl.DataFrame):
+            yield self.account_ids[0], _write_rows(self, self._source)
+            return
+        for account_id, rows in groupby(self._source.iter_rows(), itemgetter(_ACCOUNT)):
+            yield account_id, _repr_rows(rows)
 
 
 def read_table(statements: pl.DataFrame) -> Statements:
@@ -127,7 +138,7 @@ def _read_account(rows: Sequence[Row]) -> Statements | None:
     if None in months:
         return None
     if not _are_in_order(months):
-        rows = sorted(rows, key=lambda row: row[_MONTH])
+        rows = sorted(rows, key=itemgetter(_MONTH))
         months.sort()
         if not _are_in_order(months):
             return None
@@ -178,3 +189,37 @@ def _are_allowed(numbers: NDArray[np.float64], rows: Sequence[Row]) -> bool:
         null == "any" or count == 0 or (null == "whole" and count == len(rows))
         for count, null in zip(unknown, _NULLS, strict=True)
     )
+
+
+def _repr_rows(rows: Iterable[Row]) -> bytes:
+    return "".join(map(repr, rows)).encode()
+
+
+def _write_rows(statements: Statements, rows: Sequence[Row]) -> bytes:
+    """:func:`_repr_rows` of one account, by the compiled loop where that can write its numbers."""
+    write_rows, most_of_a_number = _row_text()
+    account_id, product, stored = (
+        statements.account_ids[0],
+        statements.products[0],
+        statements.window.stored,
+    )
+    head, middle = f"({account_id!r}, datetime.date(", f", 1), {product!r}, "
+    most_of_a_row = len(head) + len(middle) + (len(STORED_COLUMNS) + 1) * most_of_a_number
+    out = np.empty(len(rows) * most_of_a_row, dtype=np.uint8)
+    length = write_rows(
+        stored,
+        month_index(statements.as_of[0]),
+        np.frombuffer(head.encode(), dtype=np.uint8),
+        np.frombuffer(middle.encode(), dtype=np.uint8),
+        _IS_WHOLE,
+        out,
+    )
+    return _repr_rows(rows) if length < 0 else out[:length].tobytes()
+
+
+@cache
+def _row_text() -> tuple[Callable[..., int], int]:
+    # Only now: what reads statements and decides nothing must not wait for numba.
+    from features.program.row_text import MOST_OF_A_NUMBER, write_rows
+
+    return write_rows, MOST_OF_A_NUMBER

@@ -45,6 +45,7 @@ from serving.decision.scoring.lightgbm_trees import TreeError, read_trees
 from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, score
 from serving.decision.scoring.shapley import make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees
+from serving.decision.scoring.single_row import SingleRow
 
 FORMAT = 8
 SEAL = "bundle.sha256"
@@ -352,7 +353,7 @@ def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
         explainers = {
             product: make_explainer(layout, rows) for product, rows in populations.items()
         }
-        scorer = Scorer(model, parts.calibration, explainers)
+        scorer = Scorer(model, parts.calibration, explainers, SingleRow(model))
         for product, rows in populations.items():
             score(rows, [product] * len(rows), scorer)
     except (TreeError, AdditivityError) as error:

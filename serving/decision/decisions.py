@@ -63,7 +63,7 @@ def _make_ids(result: Found, making: Making, bundle: Bundle) -> list[str]:
         if account_id in making.earlier:
             past[account_id] = past.get(account_id, "") + making.earlier[account_id].decision_id
     return decision_ids(
-        result.statements.rows(),
+        result.statements.texts(),
         bundle.digest,
         making.decided_at,
         making.id_key,

@@ -8,8 +8,6 @@ import hmac
 import uuid
 from collections.abc import Iterable, Mapping
 
-from features.statements import Row
-
 # For training, examples and rows of earlier versions: ids that need no key. Whoever has the
 # statements of an account can compute such an id, so the service does not use it.
 UNKEYED = b""
@@ -17,7 +15,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def decision_ids(
-    rows: Iterable[Row],
+    texts: Iterable[tuple[str, bytes]],
     bundle_digest: str,
     decided_at: datetime.datetime,
     key: bytes,
@@ -25,7 +23,7 @@ def decision_ids(
 ) -> list[str]:
     """One UUID per account, in order of account: version 8 (RFC 9562), sortable by time.
 
-    ``rows`` are the checked statements, sorted by account and month.
+    ``texts`` are those of the checked statements (:meth:`features.statements.Statements.texts`).
 
     48 bits are the milliseconds of ``decided_at``.  74 bits are from the HMAC-SHA256 of the
     account's statements, the bundle's digest and the time: without ``key`` nobody can tell from an
@@ -37,11 +35,9 @@ def decision_ids(
     milliseconds = (decided_at - _EPOCH) // datetime.timedelta(milliseconds=1)
     prefix = f"{bundle_digest}\n{time}\n".encode()
     hashes: dict[str, hashlib._Hash | hmac.HMAC] = {}
-    for row in rows:
-        account_id = row[0]
-        if account_id not in hashes:
-            hashes[account_id] = _begin_hash(prefix, key)
-        hashes[account_id].update(repr(row).encode())
+    for account_id, written in texts:
+        hashes[account_id] = _begin_hash(prefix, key)
+        hashes[account_id].update(written)
     for account_id, text in past.items():
         hashes[account_id].update(text.encode())
     return [_uuid8(milliseconds, digest.digest()) for digest in hashes.values()]

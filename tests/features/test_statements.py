@@ -92,6 +92,43 @@ def test_a_table_of_any_accounts_is_laid_out_as_it_was_checked(drawn: list[pl.Da
     assert contents(read_table(checked)) == checked_contents(checked)
 
 
+AMOUNTS = st.one_of(
+    st.none(),
+    st.integers(-(10**11), 10**11).map(lambda fen: fen / 100),
+    st.floats(-1e9, 1e9),
+    st.sampled_from([0.0, -0.0, 1e9, -1e9, 0.01, 0.1, 5e-324, 1e-5, 999999.995]),
+)
+ROWS = st.lists(
+    st.tuples(AMOUNTS, st.one_of(st.none(), st.integers(0, 3650))), min_size=1, max_size=24
+)
+
+
+@settings(max_examples=300)
+@given(ROWS, st.integers(1, 64))
+def test_statements_are_written_as_python_writes_them(
+    drawn: list[tuple[float | None, int | None]], length: int
+) -> None:
+    """The balance may be any amount; limit requests are known in all statements or in none."""
+    known = all(requests is not None for _, requests in drawn)
+    account = quiet_account(len(drawn), account_id="a" * length)
+    changed = account.with_columns(
+        balance=pl.Series([amount or 0.0 for amount, _ in drawn]),
+        spend=pl.Series([None if amount is None else abs(amount) for amount, _ in drawn]),
+        days_past_due=pl.Series([days or 0 for _, days in drawn], dtype=pl.Int32),
+        credit_inquiries=pl.lit(7 if known else None, dtype=pl.Int32),
+    )
+    read = read_table(changed)
+    written = {name: text.decode() for name, text in read.texts()}
+    assert written == {"a" * length: "".join(map(repr, check(changed).rows()))}
+
+
+def test_each_account_of_a_table_is_written_by_itself() -> None:
+    tables = [quiet_account(months, account_id=name) for name, months in (("b", 2), ("a", 3))]
+    written = dict(read_table(pl.concat(tables)).texts())
+    alone = [dict(read_table(one).texts()) for one in tables]
+    assert written == alone[0] | alone[1]
+
+
 def is_sound(statements: pl.DataFrame) -> bool:
     """Whether the quick look takes the rows, so that the rules are not asked."""
     asked = []

@@ -29,6 +29,7 @@ import numpy as np
 
 from features.types import Matrix, Vector
 from serving.decision.scoring.shapley import Explainer, explain_many, split_changes
+from serving.decision.scoring.single_row import SingleRow
 
 ADDITIVITY_TOLERANCE = 1e-9
 _ROWS_WORTH_THREADS = 256  # with fewer rows, the threads cost more than the prediction
@@ -70,11 +71,15 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A model with its calibration and, by product, the explainer for the reference population."""
+    """A model with its calibration and, by product, the explainer for the reference population.
+
+    ``single_row`` predicts what ``model`` does, for one row in less time; None = it is not there.
+    """
 
     model: lgb.Booster
     calibration: Calibration
     explainers: Mapping[str, Explainer]
+    single_row: SingleRow | None = None
 
 
 def score(matrix: Matrix, products: Sequence[str], scorer: Scorer) -> Scores:
@@ -91,8 +96,9 @@ def score(matrix: Matrix, products: Sequence[str], scorer: Scorer) -> Scores:
             or a product has no reference population.
     """
     model, calibration = scorer.model, scorer.calibration
-    if matrix.ndim != 2 or matrix.shape != (len(products), model.num_feature()):
-        expected = f"({len(products)}, {model.num_feature()})"
+    width = model.num_feature() if scorer.single_row is None else scorer.single_row.features
+    if matrix.ndim != 2 or matrix.shape != (len(products), width):
+        expected = f"({len(products)}, {width})"
         raise ValueError(f"score: expected {expected}, got {matrix.shape}")
     threads = 1 if len(matrix) < _ROWS_WORTH_THREADS else 0
     raw_base, raw_contributions = _explain(matrix, products, scorer.explainers)
@@ -134,7 +140,10 @@ def compare_rows(now: Matrix, earlier: Matrix, scorer: Scorer) -> Changes:
 
 def log_odds_of(matrix: Matrix, scorer: Scorer, threads: int = 0) -> Vector:
     """Calibrated log-odds alone, float64 (rows,); ``threads`` 0 = all cores."""
-    raw = np.asarray(scorer.model.predict(matrix, raw_score=True, num_threads=threads))
+    if len(matrix) == 1 and scorer.single_row is not None:
+        raw = np.array([scorer.single_row.predict(matrix[0])])
+    else:
+        raw = np.asarray(scorer.model.predict(matrix, raw_score=True, num_threads=threads))
     log_odds: Vector = scorer.calibration.slope * raw + scorer.calibration.intercept
     return log_odds
 
@@ -156,6 +165,9 @@ def _explain(
     matrix: Matrix, products: Sequence[str], explainers: Mapping[str, Explainer]
 ) -> tuple[Vector, Matrix]:
     """Base and contributions to the raw log-odds, each row against its product's reference."""
+    if len(products) == 1 and products[0] in explainers:
+        explainer = explainers[products[0]]
+        return np.array([explainer.base]), explain_many(matrix, explainer)
     base, contributions = np.empty(len(matrix)), np.empty(matrix.shape)
     rows_of: dict[str, list[int]] = {}
     for row, product in enumerate(products):

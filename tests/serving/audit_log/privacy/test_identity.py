@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 from pysqlite3 import dbapi2 as sqlite
 
-from features.schema import check
 from serving.api.answers import answer_again
 from serving.api.decisions import Decisions
 from serving.audit_log.log import AuditLog
@@ -34,7 +33,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED, decision_ids
 from serving.reviews.service import Reviews
 from serving.schemas.base import parse
-from serving.schemas.decision import Request, statements_table
+from serving.schemas.decision import Request, read_requests
 from serving.schemas.review import ReviewRequest
 from tests.golden.test_answers import bodies
 from tests.support.each import each
@@ -68,10 +67,10 @@ def guess_ids(file: Path, candidates: Iterable[Json]) -> Iterator[tuple[str, str
     for body in candidates:
         fields = {name: body[name] for name in Request.model_fields if name in body}
         request = parse(Request, json.dumps(fields).encode())
-        statements = check(statements_table([request]))
+        statements = read_requests([request])
         for decided_at, digest in times:
             at = datetime.datetime.fromisoformat(decided_at)
-            [decision_id] = decision_ids(statements.rows(), digest, at, UNKEYED, {})
+            [decision_id] = decision_ids(statements.texts(), digest, at, UNKEYED, {})
             yield body["account_id"], decision_id
 
 
