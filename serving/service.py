@@ -36,14 +36,17 @@ from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
+from serving.reviews.backlog import read_state
 from serving.reviews.service import Reviews
 from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request
 from serving.storage.models import BUNDLE_FOLDER, MODEL
 from serving.storage.settings import read_drain, read_settings
+from serving.telemetry.logs import ValueFilter
+from serving.telemetry.spans import stop_spans
+from serving.telemetry.start import start_telemetry
 from serving.web.errors import ApiError, Fault, api_error, json_path, single_fault, statement_error
-from serving.web.logs import ValueFilter
 from serving.web.shutdown import Shutdown, has_begun
 from serving.web.supervisor import announce, ending_service, find_start, follow_supervisor
 
@@ -94,9 +97,11 @@ class LimitReduction:
     def check() -> None:
         """Refuse to start if a worker could not, and fix the bundle that all workers serve.
 
-        Raises :class:`serving.storage.errors.StorageError` and
-        :class:`serving.decision.bundle.BundleError`.
+        Raises :class:`serving.storage.errors.StorageError`,
+        :class:`serving.decision.bundle.BundleError` and
+        :class:`serving.telemetry.settings.TelemetryError`.
         """
+        start_telemetry()
         service, settings = cast(DescribedService, LimitReduction), read_settings()
         read_drain()
         check_single_writer(settings, service.worker_count)
@@ -123,8 +128,9 @@ class LimitReduction:
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
-        """Write the waiting rows, and sign a checkpoint."""
+        """Write the waiting rows, sign a checkpoint, and send the last spans."""
         self.audit_log.close()
+        stop_spans()
         self._shutdown.cancel()
 
     async def __is_ready__(self) -> bool:
@@ -132,6 +138,10 @@ class LimitReduction:
         told the process to end; the bundle was read at the start.
         """
         return self.audit_log.ready and not has_begun()
+
+    async def __metrics__(self, counted: str) -> str:
+        """Return the text of ``/metrics``: what was counted, and the state now."""
+        return counted + await read_state(self.audit_log, self.bundle)
 
     @bentoml.api(  # type: ignore[untyped-decorator]
         route="/v1/decisions",

@@ -27,6 +27,7 @@ from serving.schemas.decision import Request, make_answer, read_requests
 from serving.schemas.detail import make_detail
 from serving.schemas.prior import priors_of
 from serving.storage.timestamps import encode_time
+from serving.telemetry.metrics import Decided
 
 Endpoint = Literal["decisions", "batch", "advice"]
 
@@ -74,6 +75,17 @@ class AnsweredDecision:
                 "policy": bundle.policy.version,
             },
         }
+
+    def counted(self, bundle: Bundle) -> Decided:
+        """Return what is counted of the decision, for the metrics."""
+        decision = self.decision
+        return Decided(
+            product=decision.product,
+            action=decision.action,
+            reason=decision.reasons[0].code if decision.reasons else None,
+            bundle=bundle.digest,
+            probability=decision.probability,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ import attrs
 import bentoml
 from _bentoml_impl.server.allocator import ResourceAllocator  # type: ignore[import-untyped]
 from _bentoml_sdk.service.openapi import generate_spec  # type: ignore[import-untyped]
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.service.openapi.specification import OpenAPISpecification, PathItem
 from bentoml._internal.utils.cattr import bentoml_cattr
 from pydantic import BaseModel, create_model
+from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
@@ -39,6 +41,7 @@ __all__ = [
     "restart_workers_at_once",
     "schema_model",
     "with_paths",
+    "without_request_metrics",
 ]
 
 HTTP_LOGGER = "bentoml._internal.server.http_app"  # logs the exceptions of endpoints
@@ -147,6 +150,18 @@ def with_paths(
     """Return the document with the `paths` added or replaced, and with other `changes`."""
     items = {path: bentoml_cattr.structure(item, PathItem) for path, item in paths.items()}
     return attrs.evolve(document, paths={**document.paths, **items}, **changes)
+
+
+def without_request_metrics(app: Starlette) -> Starlette:
+    """Take BentoML's own metrics of requests from its app, which has not served yet.
+
+    :mod:`serving.telemetry` counts the requests, also those that are refused before they get here.
+    With BentoML's switch ``metrics.enabled`` the route ``/metrics`` would be gone too.
+    """
+    request_metrics: object = RunnerTrafficMetricsMiddleware
+    others = [one for one in app.user_middleware if one.cls is not request_metrics]
+    app.user_middleware = others
+    return app
 
 
 def _with_base(base: type[BaseModel], model: type[BaseModel]) -> type[BaseModel]:

@@ -51,6 +51,8 @@ from serving.reviews.workflow import review_by_policy
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Request
 from serving.schemas.prior import make_prior
+from serving.telemetry.metrics import count_decision
+from serving.telemetry.spans import span
 from serving.web.errors import single_fault
 from serving.web.params import KEY_HEADER
 
@@ -202,16 +204,21 @@ class Decisions:
 
     async def _decide_and_append(self, job: _Job) -> list[bytes]:
         """Decide, store the decisions, and return the answers."""
-        recalled = await self._recall(job)
+        with span("look up"):
+            recalled = await self._recall(job)
         with self._audit_log.expecting():
             # Requests that arrived in the same turn of the event loop get here first, so that the
             # log waits for their rows too and commits all of them together.
             await asyncio.sleep(0)
-            answers = self._answers(job, recalled)
+            with span("decide"):
+                answers = self._answers(job, recalled)
             entries: list[NewEntry] = []
             for place, answer in enumerate(answers):
                 entries += self._entries(job, place, answer, recalled[place])
-        await self._audit_log.append(entries, job.deadline)
+        with span("store"):
+            await self._audit_log.append(entries, job.deadline)
+        for answer in answers:
+            count_decision(answer.counted(self._bundle))
         return [answer.content for answer in answers]
 
     async def _recall(self, job: _Job) -> list[_Recalled]:

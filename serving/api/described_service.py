@@ -8,9 +8,12 @@ import attrs
 import bentoml
 from starlette.types import ASGIApp
 
-from serving.api.bento import OpenAPISpecification, count_workers
+from serving.api.bento import OpenAPISpecification, count_workers, without_request_metrics
 from serving.api.openapi import document
 from serving.auth.gate import Gate, RealPath
+from serving.auth.routes import route_template
+from serving.telemetry.start import start_telemetry
+from serving.telemetry.watch import Watch
 from serving.web.request_target import keep_whole_targets
 from serving.web.shutdown import ConnectionCloser
 
@@ -20,11 +23,13 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
     """A BentoML service behind the gate, with the OpenAPI document of all that it answers."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        """Return the app that BentoML's worker serves, with the gate in front."""
+        """Return the app that BentoML's worker serves, with the gate and the watch in front."""
         if all(middleware is not RealPath for middleware, _ in self.middlewares):
             self.add_asgi_middleware(RealPath)
         keep_whole_targets()
-        return ConnectionCloser(Gate(super().to_asgi(is_main)))
+        start_telemetry()  # before the gate logs
+        app = without_request_metrics(super().to_asgi(is_main))
+        return ConnectionCloser(Watch(Gate(app), route_template))
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         """Serve the model that the Bento was built with.

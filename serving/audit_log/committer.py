@@ -24,6 +24,7 @@ from serving.audit_log.rows import decode_rows, insert_entries, read_chain_head,
 from serving.storage.database import Database
 from serving.storage.open_file import FileMovedError
 from serving.storage.tables import entries, probe
+from serving.telemetry.metrics import COMMIT_SECONDS
 
 LOGGER = logging.getLogger("clearline.record")
 ROWS_PER_CHECKPOINT = 256
@@ -64,11 +65,12 @@ class Committer:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the write failed; it may be stored all the same.
         """
-        try:
-            stored = self._insert(items, find_duplicates=False)
-        except IntegrityError:
-            # Duplicates are rare and the query for them is not free: it runs only after a failure.
-            stored = self._insert(items, find_duplicates=True)
+        with COMMIT_SECONDS.time():
+            try:
+                stored = self._insert(items, find_duplicates=False)
+            except IntegrityError:
+                # Duplicates are rare and the query for them is not free: only after a failure.
+                stored = self._insert(items, find_duplicates=True)
         self.ready = True
         self._rows_unsigned += sum(len(rows) for rows in stored if isinstance(rows, list))
         return stored

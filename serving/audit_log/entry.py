@@ -21,6 +21,8 @@ Kind = Literal[
     "key_revoked",
 ]
 
+TRACE = "trace"  # in the metadata: the id of the trace of the request, 32 hex digits
+
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:

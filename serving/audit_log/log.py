@@ -33,6 +33,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +43,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from serving.audit_log import checkpoints
 from serving.audit_log.committer import Committer
-from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.entry import TRACE, Entry, NewEntry
 from serving.audit_log.errors import Unavailable, Unconfirmed
 from serving.audit_log.privacy.erasure import truncate_wal
 from serving.audit_log.privacy.record_secrets import open_secrets
@@ -54,6 +55,7 @@ from serving.storage.open_file import FileMovedError
 from serving.storage.read_pools import Pool, ReadPools
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
+from serving.telemetry.trace import current_trace
 
 LOGGER = logging.getLogger("clearline.record")
 _Result = TypeVar("_Result")
@@ -111,7 +113,7 @@ class AuditLog:
             serving.audit_log.errors.Unavailable: nothing was stored.
             serving.audit_log.errors.Unconfirmed: the entries may have been stored.
         """
-        future = self.writer.submit(new_entries, deadline)
+        future = self.writer.submit(_with_trace(new_entries), deadline)
         self._wake_with_others()
         waited = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waited], timeout=max(deadline - time.monotonic(), 0.0))
@@ -225,6 +227,15 @@ def check_single_writer(settings: StorageSettings, workers: int) -> None:
             "workers or hosts set CLEARLINE_RECORD to a PostgreSQL"
         )
     os.close(_lock_file(settings.file))
+
+
+def _with_trace(new_entries: Sequence[NewEntry]) -> Sequence[NewEntry]:
+    """The entries with the id of the trace of this task's request, if it has one."""
+    trace = current_trace()
+    if trace is None:
+        return new_entries
+    note = {TRACE: trace.trace_id}
+    return [replace(entry, metadata={**entry.metadata, **note}) for entry in new_entries]
 
 
 def _hash_at(database: Database, seq: int) -> bytes | None:

@@ -23,6 +23,7 @@ from serving.audit_log.committer import LOGGER, Committer, Refusal
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.errors import Duplicate, Outdated, Unavailable, Unconfirmed
 from serving.storage.open_file import FileMovedError
+from serving.telemetry.metrics import WAITING_ROWS
 
 ROWS_PER_BATCH = 64
 MAX_ROWS_WAITING = 2048  # less than a second's work; more are refused
@@ -83,6 +84,7 @@ class Writer:
                 raise Unavailable("the queue of the audit log is full; nothing was stored")
             self._waiting.append(_Item(entries, deadline, future))
             self._rows_waiting += len(entries)
+            WAITING_ROWS.set(self._rows_waiting)
         return future
 
     def wake(self) -> None:
@@ -135,6 +137,7 @@ class Writer:
                 if _try_start(item):
                     batch.append(item)
                     rows += more
+            WAITING_ROWS.set(self._rows_waiting)
             return batch
 
     def _write(self, batch: list[_Item]) -> None:

@@ -26,10 +26,10 @@ from serving.auth.rate_limit import RateLimiter
 from serving.auth.routes import Route, template_match
 from serving.storage.errors import StorageError
 from serving.storage.settings import read_settings
+from serving.telemetry.logs import format_without_values
 from serving.web.body import ClientDisconnected, check_content_type, check_encoding, read_body
 from serving.web.error_responses import ProblemSender
 from serving.web.errors import ApiError, internal_error, single_fault
-from serving.web.logs import format_without_values
 
 LOGGER = logging.getLogger("clearline.gate")
 _SECONDS_BETWEEN_LINES = 60.0  # of the log about one address

@@ -77,6 +77,16 @@ def template_match(path: str) -> Mapping[str, Route]:
     return next((routes for pattern, routes in _WITH_ID if pattern.fullmatch(path)), {})
 
 
+def route_template(path: str) -> str | None:
+    """Return the template of a path; None if the path is unknown.
+
+    >>> route_template("/v1/decisions/0199-a"), route_template("/v1/nothing")
+    ('/v1/decisions/{id}', None)
+    """
+    route = next(iter(template_match(path).values()), None)
+    return None if route is None else route.template
+
+
 def _by_template(with_id: bool) -> dict[str, dict[str, Route]]:
     by_template: dict[str, dict[str, Route]] = {}
     for route in ROUTES:

@@ -12,6 +12,7 @@ from serving.operations.client import ServiceError
 from serving.operations.pack import PackError
 from serving.storage.errors import StorageError
 from serving.storage.models import NoStoredModel
+from serving.telemetry.settings import TelemetryError
 
 
 class NothingDone(ValueError):
@@ -35,6 +36,7 @@ USER_ERRORS = (
     ServiceError,
     StatementError,
     StorageError,
+    TelemetryError,
 )
 
 

@@ -164,7 +164,7 @@ def test_the_documents_are_those_that_api_md_names(results: Results) -> None:
     assert {route["name"] for route in routes} == {"decide", "decide_batch", "advise"}
 
     metrics = (results.folder / "metrics.txt").read_text("utf-8")
-    assert "bentoml_service_request_total" in metrics
+    assert "clearline_requests_total" in metrics
 
 
 def test_the_command_line_prints_text_for_a_person(results: Results) -> None:

@@ -22,7 +22,6 @@ from serving.auth.key_cache import KeyCache
 from serving.auth.keys import Key
 from serving.auth.local_token import LocalToken, read_token
 from serving.auth.rate_limit import RateLimiter
-from serving.operations.client import start_service
 from serving.web.error_responses import ProblemSender
 from serving.web.errors import internal_error
 from tests.support.gated_app import (
@@ -39,7 +38,7 @@ from tests.support.gated_app import (
     request,
 )
 from tests.support.records import environment_of, settings_in
-from tests.support.served import AS_DEPLOYED, Guarded, Server, local_headers
+from tests.support.served import Guarded, Server
 
 # Rates
 
@@ -304,26 +303,6 @@ def test_a_caller_may_do_what_one_of_its_scopes_allows() -> None:
     caller = Caller("k", "t", frozenset({"score"}))
     assert caller.may("review", "score")
     assert not caller.may("review", "audit")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("server")
-def test_metrics_contain_no_path_of_a_request(tmp_path: Path) -> None:
-    # A service of its own: each service that starts removes the metrics of those with the same
-    # BENTOML_HOME.
-    with (
-        start_service(tmp_path / "log", settings=AS_DEPLOYED) as url,
-        httpx.Client(base_url=url, headers=local_headers(tmp_path), timeout=30) as client,
-    ):
-        for number in range(5):
-            client.get(f"/v1/decisions/{MARK}-{number}")
-            client.get(f"/{MARK}/{number}")
-            client.post(f"/v1/reviews/{MARK}{number}/start", content=b"{}", headers=JSON)
-        client.get(f"/{MARK}")
-        metrics = client.get("/metrics").raise_for_status().text
-    assert 'endpoint="/v1/decisions/{id}"' in metrics
-    assert 'endpoint="/v1/reviews/{id}/start"' in metrics
-    assert MARK not in metrics
 
 
 # What the client gets

@@ -24,6 +24,7 @@ from serving.audit_log.reader import Reader
 from serving.auth.keys import create, list_keys
 from serving.auth.routes import ROUTES
 from serving.decision.bundle import Bundle
+from serving.reviews.backlog import count_backlog
 from serving.storage.database import Database
 from serving.storage.tables import entries, open_notices
 from tests.golden.remake import BUNDLE
@@ -34,7 +35,7 @@ from tests.support.long_history import write_history
 from tests.support.recorded_sql import Recording, recording, scanned_tables
 from tests.support.records import NOW, append, environment_of, settings_in
 
-# Answered without a query of the audit log.
+# Answered without a query of the audit log; what /metrics counts is called by itself.
 WITHOUT_QUERIES = {"/livez", "/healthz", "/readyz", "/docs.json", "/schema.json", "/metrics"}
 
 
@@ -72,6 +73,7 @@ def run_service(audit_log: AuditLog, golden: Bundle) -> str:
     committer.probe()
     create(audit_log.database, audit_log.secrets, "lender", ["score"])
     list_keys(audit_log.database, audit_log.secrets)
+    count_backlog(audit_log.database, NOW.date())
     return decision_id
 
 
