@@ -225,11 +225,9 @@ class Decisions:
         """Look up the priors of the requests that state none, and the earlier decisions of all."""
         tenant = job.context.caller.tenant
         accounts = [one.account_id for one in job.requests]
-        asking = [one.account_id for one in job.requests if not one.states_prior]
 
         def read(reader: Reader) -> tuple[dict[str, Memory], dict[str, Entry]]:
-            memories = reader.memories(tenant, asking) if asking else {}
-            return memories, reader.latest_decisions(tenant, accounts)
+            return reader.memories_and_latest(tenant, accounts)
 
         memories, latest = await self._audit_log.read(read, "decisions")
         return [

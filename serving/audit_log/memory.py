@@ -1,8 +1,8 @@
 """What is in force for accounts, from the rows of their decisions and of the outcomes of reviews.
 
-    find_events   each account's newest event that is a decision, and the outcomes after it
-    find_latest   each account's latest decision, event or not
-    recall        those rows -> the prior of the account's next decision
+    find_past     each account's latest decision, its newest event that is a decision, and the
+                  outcomes after that
+    recall        those events -> the prior of the account's next decision
     newest_events the number of each account's newest event
 
 An event is a decision with a notice, or the outcome of a review. A decision's row keeps, within the
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from serving.audit_log.privacy import data_subjects
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_row
 from serving.decision.policy.prior import Change, Prior, after
+from serving.storage.database import Database
 from serving.storage.driver_sql import PreparedStatement
 from serving.storage.tables import entries, is_event, people
 
@@ -35,6 +36,8 @@ REVIEW_ON = "review_on"  # and the day of the next look; null = nothing is in fo
 _MONTHS_TO_NEXT_LOOK = 3
 _DATES = tuple(one.name for one in fields(Prior) if "datetime.date" in str(one.type))
 _AMOUNTS = tuple(one.name for one in fields(Prior) if one.type == "float")
+
+_COLUMNS = entries.c.keys()
 
 Account = tuple[str, str]  # tenant, the lender's name of the account
 
@@ -56,28 +59,51 @@ class Memory:
 NOTHING = Memory()
 
 
-def find_events(
-    connection: sa.Connection, accounts: Collection[Account], secrets: Secrets
-) -> dict[Account, list[Entry]]:
-    """For each account with events: the newest that is a decision, and the outcomes after it.
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the audit log has of an account, as far as the next decision needs it.
 
-    In order of ``seq``. An account has several data subjects if an account key was lost and came
-    back; their rows are one list.
+    ``events`` are the newest event that is a decision, and the outcomes after it, in order of
+    ``seq``. ``latest`` is the latest decision, whatever it decided; None = there is none.
+    """
+
+    events: Sequence[Entry]
+    latest: Entry | None
+
+
+def find_past(
+    database: Database, accounts: Collection[Account], secrets: Secrets
+) -> dict[Account, Past]:
+    """The past of each account, by one statement; accounts without a decision are missing.
+
+    An account has several data subjects if an account key was lost and came back; their rows are
+    one past.
     """
     if not accounts:
         return {}
-    found = _rows_of(_select_events, connection, accounts, secrets)
-    return {account: _since_decision(rows) for account, rows in found.items() if rows}
+    by_hash = _hash_accounts(accounts, secrets)
+    found: dict[Account, list[Entry]] = {}
+    for row in database.fetch(_select_past(len(by_hash)), _numbered(by_hash)):
+        account_hash, sealed, *columns = row
+        named = dict(zip(_COLUMNS, columns, strict=True))
+        key = data_subjects.decrypt_key(sealed, named["person"], account_hash, secrets)
+        found.setdefault(by_hash[account_hash], []).append(decode_row(named, key))
+    return {account: _past_of(rows) for account, rows in found.items()}
 
 
-def find_latest(
-    connection: sa.Connection, accounts: Collection[Account], secrets: Secrets
-) -> dict[Account, Entry]:
-    """The latest decision on each account, whatever it decided; those without one are missing."""
-    if not accounts:
-        return {}
-    found = _rows_of(_select_latest, connection, accounts, secrets)
-    return {account: max(rows, key=lambda row: row.seq) for account, rows in found.items() if rows}
+def _past_of(rows: Sequence[Entry]) -> Past:
+    in_order = sorted(rows, key=lambda row: row.seq)
+    decisions = [row for row in in_order if row.kind == "decision"]
+    # In order of `seq`: the last of them.
+    latest = decisions[-1] if decisions else None
+    cuts = [row.seq for row in decisions if row.due is not None]
+    since = cuts[-1] if cuts else 0
+    events = [row for row in in_order if row.seq >= since and _is_event(row)]
+    return Past(events, latest)
+
+
+def _is_event(row: Entry) -> bool:
+    return row.due is not None or row.kind == "resolution"
 
 
 def newest_events(
@@ -93,7 +119,7 @@ def newest_events(
 
 
 def recall(rows: Sequence[Entry], reviewed: Mapping[str, Entry]) -> Memory:
-    """What is in force after the rows of :func:`find_events`.
+    """What is in force after the events of a :class:`Past`, at least one.
 
     ``reviewed`` are the decisions that the outcomes are about, by id; the one in ``rows`` may be
     left out.
@@ -253,30 +279,6 @@ def _day(text: str | None) -> datetime.date | None:
     return None if text is None else datetime.date.fromisoformat(text)
 
 
-def _since_decision(rows: Sequence[Entry]) -> list[Entry]:
-    """The rows in order, from the newest decision on; all of them if none is a decision."""
-    in_order = sorted(rows, key=lambda row: row.seq)
-    newest = max((row.seq for row in rows if row.kind == "decision"), default=0)
-    return [row for row in in_order if row.seq >= newest]
-
-
-def _rows_of(
-    select: Callable[[int], PreparedStatement],
-    connection: sa.Connection,
-    accounts: Collection[Account],
-    secrets: Secrets,
-) -> dict[Account, list[Entry]]:
-    """The rows of each account that a statement selects; it gets the number of hashes."""
-    by_hash = _hash_accounts(accounts, secrets)
-    found: dict[Account, list[Entry]] = {account: [] for account in accounts}
-    for row in select(len(by_hash)).rows(connection, _numbered(by_hash)):
-        account_hash, sealed, *columns = row
-        named = dict(zip(entries.c.keys(), columns, strict=True))
-        key = data_subjects.decrypt_key(sealed, named["person"], account_hash, secrets)
-        found[by_hash[account_hash]].append(decode_row(named, key))
-    return found
-
-
 def _hash_accounts(accounts: Collection[Account], secrets: Secrets) -> dict[str, Account]:
     by_hash: dict[str, Account] = {}
     for account in accounts:
@@ -296,7 +298,12 @@ def _is_one_of(count: int) -> sa.ColumnElement[bool]:
 
 
 @functools.cache
-def _select_events(count: int) -> PreparedStatement:
+def _select_past(count: int) -> PreparedStatement:
+    both = sa.union_all(_select_events(count), _select_latest(count))
+    return PreparedStatement(both)
+
+
+def _select_events(count: int) -> sa.Select[Any]:
     earlier = entries.alias("earlier")
     is_decision = (
         earlier.c.person == people.c.person,
@@ -312,20 +319,21 @@ def _select_events(count: int) -> PreparedStatement:
     found = sa.select(people.c.account, people.c.sealed_key, *entries.c).join_from(
         people, entries, entries.c.person == people.c.person
     )
-    return PreparedStatement(found.where(_is_one_of(count), is_event, since_newest))
+    return found.where(_is_one_of(count), is_event, since_newest)
 
 
-@functools.cache
-def _select_latest(count: int) -> PreparedStatement:
+def _select_latest(count: int) -> sa.Select[Any]:
+    """The latest decisions that are no event: the others are among the events."""
     earlier = entries.alias("earlier")
     is_decision = (
         earlier.c.person == people.c.person,
         earlier.c.kind == sa.literal_column("'decision'"),
     )
+    # Both databases read the index of the person backwards, until the first decision.
     latest = sa.select(sa.func.max(earlier.c.seq)).where(*is_decision).scalar_subquery()
     found = sa.select(people.c.account, people.c.sealed_key, *entries.c)
     joined = found.join_from(people, entries, entries.c.seq == latest)
-    return PreparedStatement(joined.where(_is_one_of(count)))
+    return joined.where(_is_one_of(count), entries.c.due.is_(None))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, Kind
-from serving.audit_log.memory import Memory, find_events, find_latest, recall
+from serving.audit_log.memory import Memory, find_past, recall
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_rows, unique_key_column
 from serving.decision.policy.prior import Prior
@@ -73,13 +73,6 @@ class Reader:
         for entry in self._read(own, others):
             about.setdefault(entry.subject, []).append(entry)
         return about
-
-    def latest_decisions(self, tenant: str, accounts: Sequence[str]) -> dict[str, Entry]:
-        """The latest decision on each of a tenant's accounts; those without one are missing."""
-        named = [(tenant, account) for account in accounts]
-        with self._database.reading() as connection:
-            latest = find_latest(connection, named, self._secrets)
-        return {account: row for (_, account), row in latest.items()}
 
     def due_notices(
         self,
@@ -188,15 +181,26 @@ class Reader:
 
     def memories(self, tenant: str, accounts: Collection[str]) -> dict[str, Memory]:
         """As :meth:`priors`, with the newest event; accounts without an event are missing."""
+        memories, _ = self.memories_and_latest(tenant, accounts)
+        return memories
+
+    def memories_and_latest(
+        self, tenant: str, accounts: Collection[str]
+    ) -> tuple[dict[str, Memory], dict[str, Entry]]:
+        """The memories, and the latest decision on each account, whatever it decided.
+
+        Accounts without an event, and accounts without a decision, are missing.
+        """
         named = [(tenant, account) for account in accounts]
-        with self._database.reading() as connection:
-            events = find_events(connection, named, self._secrets)
-            if not events:
-                return {}
-            # Rarely any: most outcomes are about the decision that is among the events.
-            missing = _reviewed_elsewhere(events.values())
-            reviewed = {row.entry_id: row for row in self._entries(connection, missing)}
-        return {account: recall(rows, reviewed) for (_, account), rows in events.items()}
+        found = find_past(self._database, named, self._secrets)
+        past = {account: one for (_, account), one in found.items()}
+        with_events = {account: one.events for account, one in past.items() if one.events}
+        # Rarely any: most outcomes are about the decision that is among the events.
+        missing = _reviewed_elsewhere(with_events.values())
+        reviewed = self.by_ids(missing) if missing else {}
+        memories = {account: recall(rows, reviewed) for account, rows in with_events.items()}
+        latest = {account: one.latest for account, one in past.items() if one.latest is not None}
+        return memories, latest
 
     def of_kind(
         self,

@@ -7,11 +7,11 @@ The only module that maps the names of :class:`Entry` to columns. The columns ``
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 
 from serving.audit_log.entry import Entry, NewEntry, encode_metadata
 from serving.audit_log.hash_chain import GENESIS, hash_row
@@ -111,7 +111,7 @@ def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:
         caller=row["caller"],
         at=decode_time(row["at"]),
         data_subject=row[data_subject_column.name],
-        metadata=json.loads(row[metadata_column.name]),
+        metadata=from_json(row[metadata_column.name]),
         request_body=_content(row, request_column.name, key),
         response_body=_content(row, response_column.name, key),
         unique_key=row[unique_key_column.name],

@@ -20,7 +20,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from serving.storage.address import parse_address
+from serving.storage.driver_sql import PreparedStatement, as_sqlalchemy_error
 from serving.storage.errors import StorageError
 from serving.storage.open_file import FileMovedError, OpenFiles
 from serving.storage.settings import StorageSettings
@@ -40,6 +41,8 @@ _TIMEOUT_MS = 5_000  # for another writer, and for a PostgreSQL that does not an
 QUERY_SECONDS = 2.0  # of the service: every query of it reads one page of an index
 COMMAND_SECONDS = 60.0  # commands may read all rows of a person, or all persons
 _STEPS_PER_CHECK = 10_000  # of SQLite's virtual machine: below a millisecond; short reads have none
+# Of the engine for single statements: a connection is given back without a ROLLBACK.
+_SINGLE: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 _DURABLE_MODES = (("wal", 2), ("truncate", 3))  # SQLite's journal_mode and synchronous
 
 
@@ -89,10 +92,14 @@ class Database:
             self.kind = self.url.get_backend_name()
             if self.kind == "sqlite":
                 self.engine, self._reads = _sqlite(self.url), _sqlite(self.url)
-                _limit_queries(self._reads, self._ending)
+                self._single = _sqlite(self.url, **_SINGLE)
+                for engine in (self._reads, self._single):
+                    _limit_queries(engine, self._ending)
             else:
+                query_ms = round(query_seconds * 1000)
                 self.engine = _postgresql(self.url, _TIMEOUT_MS)
-                self._reads = _postgresql(self.url, round(query_seconds * 1000))
+                self._reads = _postgresql(self.url, query_ms)
+                self._single = _postgresql(self.url, query_ms, **_SINGLE)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise StorageError(f"no database can be opened at this address: {error}") from error
         try:
@@ -171,11 +178,37 @@ class Database:
         """
         self.check_file()  # before a connection, which would create an empty file there
         with self._reads.connect() as connection:
-            limit: _QueryLimit | None = connection.info.get("limit")
-            if limit is not None:
-                limit.until = time.monotonic() + self.query_seconds
+            self._limit_next_query(connection.info)
             with connection.begin():
                 yield connection
+
+    def fetch(
+        self, statement: PreparedStatement, values: Mapping[str, object]
+    ) -> list[tuple[Any, ...]]:
+        """The rows of one statement, which sees one state of the database.
+
+        For what every decision reads: :meth:`reading` costs several times as much as a short query
+        itself, and PostgreSQL is sent a BEGIN before it and a ROLLBACK after it.
+        """
+        self.check_file()
+        dialect = self._single.dialect
+        try:
+            connection = self._single.raw_connection()
+        except dialect.loaded_dbapi.Error as error:
+            raise as_sqlalchemy_error(error, "", dialect) from error
+        try:
+            self._limit_next_query(connection.info)
+            return statement.fetch(dialect, connection.driver_connection, values)
+        except BaseException:
+            connection.invalidate()  # a server that was restarted is behind a new connection only
+            raise
+        finally:
+            connection.close()
+
+    def _limit_next_query(self, info: Mapping[str, Any]) -> None:
+        limit: _QueryLimit | None = info.get("limit")
+        if limit is not None:
+            limit.until = time.monotonic() + self.query_seconds
 
     @contextmanager
     def reading_after_writes(self) -> Iterator[sa.Connection]:
@@ -190,8 +223,7 @@ class Database:
 
     def reopen(self) -> None:
         """Drop every connection; after a failed write none of them is trusted."""
-        self.engine.dispose()
-        self._reads.dispose()
+        self.close()
 
     def end_queries(self) -> None:
         """End the reads that are running, for the end of the process.
@@ -202,8 +234,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
-        self.engine.dispose()
-        self._reads.dispose()
+        for engine in (self.engine, self._reads, self._single):
+            engine.dispose()
 
 
 def open_database(settings: StorageSettings, query_seconds: float = QUERY_SECONDS) -> Database:
@@ -231,7 +263,7 @@ def _check_not_lost(file: Path, checkpoints: Path) -> None:
     )
 
 
-def _sqlite(url: sa.URL) -> sa.Engine:
+def _sqlite(url: sa.URL, **options: Any) -> sa.Engine:
     _create_private(Path(str(url.database)))
     # isolation_level None: the driver begins no transaction by itself, so `begin` below decides
     # which kind of transaction it is.
@@ -240,7 +272,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         "timeout": _TIMEOUT_MS / 1000,
         "check_same_thread": False,
     }
-    engine = sa.create_engine(url, module=sqlite, connect_args=arguments)
+    engine = sa.create_engine(url, module=sqlite, connect_args=arguments, **options)
     wal = is_free_of_wal_reset_bug(sqlite.sqlite_version_info)
 
     @sa.event.listens_for(engine, "connect")
@@ -273,7 +305,7 @@ def _create_private(file: Path) -> None:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
 
 
-def _postgresql(url: sa.URL, query_ms: int) -> sa.Engine:
+def _postgresql(url: sa.URL, query_ms: int, **options: Any) -> sa.Engine:
     timeouts = {
         "statement_timeout": query_ms,
         "lock_timeout": _TIMEOUT_MS,
@@ -284,7 +316,7 @@ def _postgresql(url: sa.URL, query_ms: int) -> sa.Engine:
         "tcp_user_timeout": _TIMEOUT_MS,
         "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
     }
-    return sa.create_engine(url, connect_args=arguments, pool_pre_ping=False)
+    return sa.create_engine(url, connect_args=arguments, pool_pre_ping=False, **options)
 
 
 def _check_durability(connection: sa.Connection) -> None:

@@ -17,7 +17,7 @@ _PLACEHOLDERS = {"qmark": "?", "pyformat": "%s"}  # by the driver's paramstyle
 
 
 class PreparedStatement:
-    """A SELECT whose parameters all have names.
+    """A SELECT, or several joined by UNION ALL, whose parameters all have names.
 
     Values pass to and from the driver as they are: no type in the statement may need SQLAlchemy's
     conversion.
@@ -30,7 +30,7 @@ class PreparedStatement:
     [(3,)]
     """
 
-    def __init__(self, statement: sa.Select[Any]) -> None:
+    def __init__(self, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> None:
         self._statement = statement
         # By dialect: the SQL, and the order of its parameters if the driver takes them by position.
         self._compiled: dict[str, tuple[str, Sequence[str] | None]] = {}
@@ -39,10 +39,16 @@ class PreparedStatement:
         self, connection: sa.Connection, values: Mapping[str, object]
     ) -> list[tuple[Any, ...]]:
         """Execute within the connection's transaction; returns the rows."""
-        sql, order = self._compile(connection.dialect)
+        return self.fetch(connection.dialect, _driver_of(connection), values)
+
+    def fetch(
+        self, dialect: sa.Dialect, driver: Any, values: Mapping[str, object]
+    ) -> list[tuple[Any, ...]]:
+        """Execute on a connection of the driver; returns the rows."""
+        sql, order = self._compile(dialect)
         if order is None:
-            return _execute(connection, sql, values)
-        return _execute(connection, sql, [values[name] for name in order])
+            return _execute(dialect, driver, sql, values)
+        return _execute(dialect, driver, sql, [values[name] for name in order])
 
     def _compile(self, dialect: sa.Dialect) -> tuple[str, Sequence[str] | None]:
         known = self._compiled.get(dialect.name)
@@ -84,7 +90,7 @@ class BulkInsert:
             for row in some:
                 values += [row[name] for name in self._names]
             sql = self._sql(connection.dialect, len(some))
-            _execute(connection, sql, values)
+            _execute(connection.dialect, _driver_of(connection), sql, values)
 
     def _sql(self, dialect: sa.Dialect, count: int) -> str:
         built = self._built.get((dialect.name, count))
@@ -102,12 +108,16 @@ class BulkInsert:
         return f"INSERT INTO {table} ({columns}) VALUES {rows}"
 
 
+def _driver_of(connection: sa.Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
 def _execute(
-    connection: sa.Connection,
+    dialect: sa.Dialect,
+    driver: Any,
     sql: str,
     values: Mapping[str, object] | Sequence[object],
 ) -> list[tuple[Any, ...]]:
-    driver: Any = connection.connection.dbapi_connection
     cursor = driver.cursor()
     try:
         cursor.execute(sql, values)
@@ -115,13 +125,13 @@ def _execute(
         if cursor.description is None:
             return []
         return list(cursor.fetchall())
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise _as_sqlalchemy_error(error, sql, connection.dialect) from error
+    except dialect.loaded_dbapi.Error as error:
+        raise as_sqlalchemy_error(error, sql, dialect) from error
     finally:
         cursor.close()
 
 
-def _as_sqlalchemy_error(
+def as_sqlalchemy_error(
     error: Exception,
     sql: str,
     dialect: sa.Dialect,

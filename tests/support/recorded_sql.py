@@ -24,6 +24,7 @@ _BEGINS = {
     "open_notices_pkey": "tenant",
     "review_states_pkey": "tenant",
     "due_accounts_pkey": "tenant",
+    "entries_by_person": "person",
     "entries_of_events": "person",
 }
 _SCAN = re.compile(r"SCAN (\w+)")

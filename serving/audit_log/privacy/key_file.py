@@ -46,7 +46,7 @@ class Secrets:
         named = f"{tenant}\0{account}".encode()
         order = sorted(self.account_keys, key=lambda key_id: (key_id != self.account_key, key_id))
         return {
-            key_id: hmac.new(self.account_keys[key_id], named, hashlib.sha256).hexdigest()
+            key_id: hmac.digest(self.account_keys[key_id], named, "sha256").hex()
             for key_id in order
         }
 

@@ -177,13 +177,15 @@ def test_a_worker_that_looked_up_too_early_decides_again(
     decisions = Decisions(golden, log)
     [first] = decide(decisions, cut_request())
     looked_up: list[int] = []
-    memories = Reader.memories
+    look_up = Reader.memories_and_latest
 
-    def too_early(reader: Reader, tenant: str, accounts: Sequence[str]) -> dict[str, Memory]:
+    def too_early(
+        reader: Reader, tenant: str, accounts: Sequence[str]
+    ) -> tuple[dict[str, Memory], dict[str, Entry]]:
         looked_up.append(len(accounts))
-        return {} if len(looked_up) == 1 else memories(reader, tenant, accounts)
+        return ({}, {}) if len(looked_up) == 1 else look_up(reader, tenant, accounts)
 
-    monkeypatch.setattr(Reader, "memories", too_early)
+    monkeypatch.setattr(Reader, "memories_and_latest", too_early)
     [second] = decide(decisions, cut_request())
     assert looked_up == [1, 1]
     assert second["prior"]["decisions"] == [first["decision_id"]]

@@ -278,4 +278,4 @@ def test_a_changed_list_is_found(log: AuditLog, statement: str, fault: str) -> N
 def test_the_old_indexes_are_gone(tmp_path: Path) -> None:
     with contextlib.closing(Database(settings_in(tmp_path).address)) as database:
         names = {one["name"] for one in sa.inspect(database.engine).get_indexes("entries")}
-    assert names == {"entries_by_subject", "entries_of_events", "ix_entries_person"}
+    assert names == {"entries_by_subject", "entries_by_person", "entries_of_events"}
