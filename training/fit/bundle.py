@@ -24,14 +24,15 @@ from serving.decision.bundle import (
     write,
 )
 from serving.decision.config.advice import read_advice
-from serving.decision.config.economics import EconomicsError
+from serving.decision.config.economics import EconomicsError, LearntEconomics
 from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import read_wording
 from serving.decision.config.strict_toml import ConfigError
 from training.data.dataset import Source
 from training.data.labels import Labelled, select_windows, soon_after
 from training.fit.config import FitError
-from training.fit.economics import learn_economics
+from training.fit.economics.at_cut_off import move_to_cut_offs
+from training.fit.economics.learn import learn_economics
 from training.fit.fit import Fitted, predict_log_odds
 from training.fit.reference_population import Population, choose_populations
 from training.tracking.config import check_model_name, check_ranges
@@ -84,7 +85,7 @@ def choose_references(
     See :func:`training.fit.reference_population.choose_populations`.  Raises FitError where the
     economics of a product are neither learnt from the data nor stated by the policy.
     """
-    policy = resolve_policy(data, config)
+    policy = resolve_policy(data, config, fitted)
     return choose_populations(
         data,
         fitted,
@@ -111,7 +112,7 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
     for product, population in references.items():
         notes[product] = population.note
         tables.append(_reference_table(product, result, population.rows))
-    economics = learn_economics(result.data, read_policy(policy_text).terms)
+    economics = _learn(result.data, policy_text, fitted)
     return Parts(
         provenance=provenance,
         features=fitted.features,
@@ -127,13 +128,16 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
     )
 
 
-def resolve_policy(data: Labelled, config: BundleConfig) -> Policy:
+def resolve_policy(data: Labelled, config: BundleConfig, fitted: Fitted | None = None) -> Policy:
     """Return the config's policy with the economics that the data show.
+
+    With a model they are those at the cut-offs, as a bundle has them; without one those of all
+    accounts.
 
     Raises FitError where those of a product are neither learnt nor stated.
     """
     text = read_texts(config)[0]
-    learnt = learn_economics(data, read_policy(text).terms)
+    learnt = _learn(data, text, fitted)
     policy = read_policy(text, learnt)
     products = data.features.accounts["product"].cast(pl.String)
     try:
@@ -144,6 +148,15 @@ def resolve_policy(data: Labelled, config: BundleConfig) -> Policy:
             "and credit_conversion in [economics] of a policy.toml, and fit with --set policy=FILE"
         ) from error
     return policy
+
+
+def _learn(data: Labelled, policy_text: str, fitted: Fitted | None) -> LearntEconomics:
+    policy = read_policy(policy_text)
+    learnt = learn_economics(data, policy.terms)
+    if fitted is None or not learnt:
+        return learnt
+    log_odds = predict_log_odds(fitted, data.features.matrix(fitted.features))
+    return move_to_cut_offs(learnt, data, log_odds, policy)
 
 
 def make_golden(parts: Parts, result: FitResult) -> str:

@@ -27,7 +27,7 @@ from training.fit.bundle import (
     resolve_policy,
 )
 from training.fit.config import FitConfig
-from training.fit.economics import describe_economics, economics_table
+from training.fit.economics.tables import describe_economics, economics_table
 from training.fit.fit import fit
 from training.fit.provenance import CHANGES, run_facts, uncommitted_patch
 from training.fit.reason_quality.agreement import agreement_metrics, reason_agreement

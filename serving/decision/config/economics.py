@@ -8,8 +8,9 @@ Conventions
 -----------
 All numbers are shares.  The *margin* is what a good account's limit earns in the months that the
 probability looks ahead, of the limit.  The *credit conversion* is the part of the unused limit that
-is drawn by the time of a default.  It depends on utilization, so it is learnt for each fifth of
-utilization, and for all accounts of a product together.
+is drawn by the time of a default.  Margin and conversion of a product set its cut-off, so they are
+those of its accounts near the cut-off.  The conversion depends on utilization, so that of the
+exposure is learnt for each fifth of utilization, from all accounts of the product.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Estimate:
 class LearntProduct:
     """The economics of a product as a fit learnt them from its training rows."""
 
-    margin: Estimate  # from good accounts
-    credit_conversion: Estimate  # from accounts that defaulted, of all utilizations
+    margin: Estimate  # from good accounts, at the cut-off
+    credit_conversion: Estimate  # from accounts that defaulted, of all utilizations, at the cut-off
     conversions: tuple[Estimate, ...]  # (FIFTHS,), by fifth of utilization, the lowest first
     cut_before: int  # rows that defaulted after the lender had cut their limit: left out
     fully_drawn: int  # rows that defaulted, without an unused limit at as_of: left out
@@ -64,8 +65,8 @@ LearntEconomics = Mapping[str, LearntProduct]  # by product
 class ProductEconomics:
     """The economics that the policy computes with for a product, as shares."""
 
-    margin: float
-    credit_conversion: float  # of all utilizations
+    margin: float  # at the cut-off
+    credit_conversion: float  # of all utilizations, at the cut-off
     conversions: tuple[float, ...]  # (FIFTHS,), by fifth of utilization, the lowest first
 
 

@@ -7,8 +7,8 @@ months.
 
 ``cut_off`` of a product is the probability at which the expected loss of a unit of unused limit
 equals the margin that it earns plus the harm of cutting a good customer:
-``cut_off * lgd * credit_conversion = (1 - cut_off) * (margin + harm)``, with the conversion of all
-the product's accounts.
+``cut_off * lgd * credit_conversion = (1 - cut_off) * (margin + harm)``, with the margin and the
+conversion of the product's accounts near the cut-off.
 
 ``exposure(L)`` at limit L is ``balance + conversion * (L - balance)`` with the credit conversion of
 the product and the account's fifth of utilization, and the expected loss is

@@ -7,7 +7,7 @@ from training.compare.policies.frontier import best_under, frontier
 from training.compare.policies.page import points
 from training.compare.policies.portfolio import portfolio_of
 from training.evaluate.holdout import Evaluation
-from training.fit.economics import economics_table
+from training.fit.economics.tables import economics_table
 from training.release.report.model_card import describe_cut_offs
 from training.release.report.page import Exhibit, Section
 

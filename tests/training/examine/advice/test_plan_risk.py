@@ -88,7 +88,7 @@ def simulate_one(cut: CutAccounts, account: int, future: int) -> dict[str, bool]
 
 def test_risks_are_those_of_each_account_simulated_by_itself(cut_accounts: CutAccounts) -> None:
     suspended = np.flatnonzero([cut.suspended for cut in cut_accounts.cuts])[:5].tolist()
-    which = sorted({*suspended, *range(0, len(cut_accounts), 20)})
+    which = sorted({*suspended, *range(0, len(cut_accounts), 15)})
     few = part_of(cut_accounts, which)
     silent = replace(few, advised=(*without_promises(few).advised[:4], *few.advised[4:]))
     assert silent.promised[:4].max() == 0 < silent.promised[4:].max()

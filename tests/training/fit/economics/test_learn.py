@@ -18,7 +18,8 @@ from training.data.dataset import Source
 from training.data.labels import Labelled, label_accounts
 from training.fit.bundle import BundleConfig, choose_references
 from training.fit.config import FitError
-from training.fit.economics import FEWEST, SHRINK, economics_table, learn_economics
+from training.fit.economics.learn import FEWEST, SHRINK, learn_economics
+from training.fit.economics.tables import economics_table
 from training.fit.fit import Fitted
 
 TERMS = Terms()

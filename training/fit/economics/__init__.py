@@ -1,0 +1,1 @@
+"""What a default loses and what a limit earns, learnt from the training rows."""
