@@ -5,76 +5,44 @@ the policy uses these values.  They are evaluated as features are, for accounts 
 
 Some choose among the sentences of a feature, whose name they begin with.  They count months that
 the sentence covers: ``_months`` those with an income on file, ``_in`` those in which it happened,
-``_gaps`` those without a bill, ``_cut`` those that are measured against a limit from before a cut.
+``_gaps`` those without a bill, ``_cut`` those that are measured against a limit from before a cut,
+``_carried`` those since the last income on file, ``_older_debt`` those since the last known debt
+elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from features.catalogue.account import CAPACITY_AND_HISTORY
+from features.catalogue.amount import (
+    first_month,
+    latest,
+    make_amount,
+    make_fact,
+    make_month,
+    months_with,
+    of_least,
+    of_peak,
+)
 from features.catalogue.borrowing import EXTERNAL_DEBT, total_debt
-from features.catalogue.feature import Feature, Unit
+from features.catalogue.feature import Feature
+from features.catalogue.income_amounts import INCOME_AMOUNTS, INCOME_MONTHS_AGO
 from features.catalogue.repayment import WEAK_REPAYMENT
 from features.catalogue.spending import OVERSPENDING
 from features.types import Mask
 from features.window import Values, Window
 
 
-def _fact(name: str, unit: Unit, expression: Callable[[Window], Values]) -> Feature:
-    """A value without a label: only sentences state it, in their own words."""
-    return Feature(
-        name=name,
-        unit=unit,
-        direction=0,
-        group="",
-        en="",
-        zh="",
-        expression=expression,
-    )
-
-
-def _amount(name: str, expression: Callable[[Window], Values]) -> Feature:
-    return _fact(name, "CNY", expression)
-
-
-def _month(name: str, expression: Callable[[Window], Values]) -> Feature:
-    return _fact(name, "months", expression)
-
-
 def _change(w: Window, name: str) -> Values:
     return w.now(name) - w.ago(name, 6)
 
 
-def _latest(w: Window, name: str) -> Values:
-    """Months since a column was last above 0; NaN if it never was."""
-    return _first_month(w[name] > 0)
-
-
-def _of_peak(w: Window, name: str, months: int) -> Values:
-    """Months since the largest value of the last months, the latest one of several."""
-    return _first_month(w[name][:months] == w.max(name, months))
-
-
-def _of_least(w: Window, name: str, months: int) -> Values:
-    """Months since the smallest value of the last months, the latest one of several."""
-    return _first_month(w[name][:months] == w.min(name, months))
-
-
-def _months_of_income(w: Window, name: str, months: int) -> Values:
-    """How many of the last months have both an income on file and the value of ``name``."""
-    known = ~np.isnan(w[name][:months])
-    counted: Values = known.sum(axis=0).astype(np.float64)
-    return counted
-
-
-def _months_with(w: Window, name: str, months: int) -> Values:
-    """In how many of the last months a column is above 0."""
-    counted: Values = (w[name][:months] > 0).sum(axis=0).astype(np.float64)
-    return counted
+def _since_last_debt(w: Window) -> Values:
+    """Months since the latest statement with the debt elsewhere; NaN if none has it."""
+    return first_month(~np.isnan(w["external_debt"]))
 
 
 def _months_without_bill(w: Window, months: int) -> Values:
@@ -103,278 +71,261 @@ def _is_before_cut(w: Window) -> Mask:
     return measured
 
 
-def _first_month(is_set: Mask) -> Values:
-    """The first row of (months, accounts) that is true; NaN where none is."""
-    first = is_set.argmax(axis=0).astype(np.float64)
-    values: Values = np.where(is_set.any(axis=0), first, np.nan)
-    return values
-
-
 _AMOUNTS = (
     # Repayment.  A bill is the balance of the statement before.
-    _amount(
+    make_amount(
         "payment_now",
         lambda w: w.now("payment_of_owed"),
     ),
-    _amount(
+    make_amount(
         "bill_now",
         lambda w: w.now("owed_before"),
     ),
-    _amount(
+    make_amount(
+        "due_now",
+        lambda w: w.now("due_before"),
+    ),
+    make_month(
+        "worst_days_past_due_6_in",
+        lambda w: months_with(w, "late", 6),
+    ),
+    make_month(
+        "worst_days_past_due_12_in",
+        lambda w: months_with(w, "late", 12),
+    ),
+    make_month(
+        "worst_days_past_due_24_in",
+        lambda w: months_with(w, "late", 24),
+    ),
+    make_amount(
         "bill_paid_3",
         lambda w: w.mean("payment_of_owed", 3),
     ),
-    _amount(
+    make_amount(
         "bill_paid_6",
         lambda w: w.mean("payment_of_owed", 6),
     ),
-    _amount(
+    make_amount(
         "bill_paid_12",
         lambda w: w.mean("payment_of_owed", 12),
     ),
-    _amount(
+    make_amount(
         "bill_mean_3",
         lambda w: w.mean("owed_before", 3),
     ),
-    _amount(
+    make_amount(
         "bill_mean_6",
         lambda w: w.mean("owed_before", 6),
     ),
-    _amount(
+    make_amount(
         "bill_mean_12",
         lambda w: w.mean("owed_before", 12),
     ),
-    _amount(
+    make_amount(
         "bill_total_3",
         lambda w: w.total("owed_before", 3),
     ),
-    _amount(
+    make_amount(
         "bill_total_6",
         lambda w: w.total("owed_before", 6),
     ),
-    _amount(
+    make_amount(
         "bill_total_12",
         lambda w: w.total("owed_before", 12),
     ),
-    _amount(
+    make_amount(
         "bill_paid_total_3",
         lambda w: w.total("payment_of_owed", 3),
     ),
-    _amount(
+    make_amount(
         "bill_paid_total_6",
         lambda w: w.total("payment_of_owed", 6),
     ),
-    _amount(
+    make_amount(
         "bill_paid_total_12",
         lambda w: w.total("payment_of_owed", 12),
     ),
-    _month(
+    make_month(
         "payment_to_balance_3_gaps",
         lambda w: _months_without_bill(w, 3),
     ),
-    _month(
+    make_month(
         "payment_to_balance_6_gaps",
         lambda w: _months_without_bill(w, 6),
     ),
-    _month(
+    make_month(
         "payment_to_balance_12_gaps",
         lambda w: _months_without_bill(w, 12),
     ),
-    _amount(
+    make_amount(
         "balance_change_6",
         lambda w: _change(w, "balance"),
     ),
     # Use of the limit, spending and cash.
-    _fact(
+    make_fact(
         "utilization_latest",
         "share",
         lambda w: w.now("utilization"),
     ),
-    _fact(
+    make_fact(
         "utilization_before_6",
         "share",
         lambda w: w.ago("utilization", 6),
     ),
-    _month(
+    make_month(
         "utilization_mean_3_cut",
         lambda w: _months_before_cut(w, 3),
     ),
-    _month(
+    make_month(
         "utilization_mean_6_cut",
         lambda w: _months_before_cut(w, 6),
     ),
-    _month(
+    make_month(
         "utilization_mean_12_cut",
         lambda w: _months_before_cut(w, 12),
     ),
-    _month(
+    make_month(
         "utilization_peak_12_cut",
         lambda w: _months_before_cut(w, 12),
     ),
-    _month(
+    make_month(
         "months_above_90_6_cut",
         lambda w: _months_before_cut(w, 6),
     ),
-    _month(
+    make_month(
         "months_above_90_12_cut",
         lambda w: _months_before_cut(w, 12),
     ),
-    _month(
+    make_month(
         "utilization_rise_6_cut",
         lambda w: _ends_before_cut(w, 6),
     ),
-    _amount(
+    make_amount(
         "spend_mean_3",
         lambda w: w.mean("spend", 3),
     ),
-    _amount(
+    make_amount(
         "spend_mean_before_3",
         lambda w: w.mean("spend_3_ago", 9),
     ),
-    _amount(
+    make_amount(
         "spend_mean_12",
         lambda w: w.mean("spend", 12),
     ),
-    _amount(
+    make_amount(
         "spend_peak_12",
         lambda w: w.max("spend", 12),
     ),
-    _amount(
-        "spend_of_income_3",
-        lambda w: w.total("spend_with_income", 3),
-    ),
-    _amount(
-        "spend_of_income_12",
-        lambda w: w.total("spend_with_income", 12),
-    ),
-    _month(
-        "spend_to_income_3_months",
-        lambda w: _months_of_income(w, "spend_with_income", 3),
-    ),
-    _month(
-        "spend_to_income_12_months",
-        lambda w: _months_of_income(w, "spend_with_income", 12),
-    ),
-    _amount(
+    make_amount(
         "cash_total_3",
         lambda w: w.total("cash_advance", 3),
     ),
-    _amount(
+    make_amount(
         "cash_total_6",
         lambda w: w.total("cash_advance", 6),
     ),
-    _amount(
-        "cash_of_income_6",
-        lambda w: w.total("cash_with_income", 6),
-    ),
-    _month(
-        "cash_to_income_6_months",
-        lambda w: _months_of_income(w, "cash_with_income", 6),
-    ),
-    _month(
+    make_month(
         "cash_to_limit_6_in",
-        lambda w: _months_with(w, "cash_advance", 6),
+        lambda w: months_with(w, "cash_advance", 6),
     ),
-    _month(
-        "cash_to_income_6_in",
-        lambda w: _months_with(w, "cash_with_income", 6),
-    ),
-    _amount(
-        "income_peak_12",
-        lambda w: w.max("income_on_file", 12),
-    ),
+    *INCOME_AMOUNTS,
     # Applications and debt elsewhere.
-    _month(
+    make_month(
         "credit_inquiries_3_in",
-        lambda w: _months_with(w, "credit_inquiries", 3),
+        lambda w: months_with(w, "credit_inquiries", 3),
     ),
-    _month(
+    make_month(
         "credit_inquiries_6_in",
-        lambda w: _months_with(w, "credit_inquiries", 6),
+        lambda w: months_with(w, "credit_inquiries", 6),
     ),
-    _month(
+    make_month(
         "credit_inquiries_12_in",
-        lambda w: _months_with(w, "credit_inquiries", 12),
+        lambda w: months_with(w, "credit_inquiries", 12),
     ),
-    _amount(
+    make_amount(
         "external_debt",
         lambda w: w.last_known("external_debt"),
     ),
-    _amount(
+    make_amount(
         "total_debt",
         total_debt,
     ),
-    _amount(
+    make_month(
+        "total_debt_to_income_older_debt",
+        _since_last_debt,
+    ),
+    make_amount(
         "external_debt_now",
         lambda w: w.now("external_debt"),
     ),
-    _amount(
+    make_amount(
         "external_debt_before_6",
         lambda w: w.ago("external_debt", 6),
     ),
 )
 # Whole months back from ``as_of``; a sentence states the month's name.
 _MONTHS_AGO = (
-    _month(
+    make_month(
         "late_ago",
-        lambda w: _latest(w, "late"),
+        lambda w: latest(w, "late"),
     ),
-    _month(
+    make_month(
         "worst_6_ago",
-        lambda w: _of_peak(w, "days_past_due", 6),
+        lambda w: of_peak(w, "days_past_due", 6),
     ),
-    _month(
+    make_month(
         "worst_12_ago",
-        lambda w: _of_peak(w, "days_past_due", 12),
+        lambda w: of_peak(w, "days_past_due", 12),
     ),
-    _month(
+    make_month(
         "worst_24_ago",
-        lambda w: _of_peak(w, "days_past_due", 24),
+        lambda w: of_peak(w, "days_past_due", 24),
     ),
-    _month(
+    make_month(
         "minimum_only_ago",
-        lambda w: _latest(w, "minimum_only"),
+        lambda w: latest(w, "minimum_only"),
     ),
-    _month(
+    make_month(
         "missed_minimum_ago",
-        lambda w: _latest(w, "missed_minimum"),
+        lambda w: latest(w, "missed_minimum"),
     ),
-    _month(
+    make_month(
         "payment_least_ago",
-        lambda w: _of_least(w, "payment", 3),
+        lambda w: of_least(w, "payment", 3),
     ),
-    _month(
+    make_month(
         "utilization_peak_ago",
-        lambda w: _of_peak(w, "utilization", 12),
+        lambda w: of_peak(w, "utilization", 12),
     ),
-    _month(
+    make_month(
         "above_90_ago",
-        lambda w: _latest(w, "above_90"),
+        lambda w: latest(w, "above_90"),
     ),
-    _month(
+    make_month(
         "spend_peak_ago",
-        lambda w: _of_peak(w, "spend", 12),
+        lambda w: of_peak(w, "spend", 12),
     ),
-    _month(
-        "income_peak_ago",
-        lambda w: _of_peak(w, "income_on_file", 12),
-    ),
-    _month(
+    make_month(
         "cash_ago",
-        lambda w: _latest(w, "drew_cash"),
+        lambda w: latest(w, "drew_cash"),
     ),
+    *INCOME_MONTHS_AGO,
     # Even of a yuan, which is too little for a month to count as one with cash.
-    _month(
+    make_month(
         "cash_advance_ago",
-        lambda w: _latest(w, "cash_advance"),
+        lambda w: latest(w, "cash_advance"),
     ),
-    _month(
+    make_month(
         "limit_request_ago",
-        lambda w: _latest(w, "limit_requests"),
+        lambda w: latest(w, "limit_requests"),
     ),
-    _month(
+    make_month(
+        "external_debt_ago",
+        _since_last_debt,
+    ),
+    make_month(
         "credit_inquiry_ago",
-        lambda w: _latest(w, "credit_inquiries"),
+        lambda w: latest(w, "credit_inquiries"),
     ),
 )
 # Features without rounding to their step.  A payment of 4 CNY is not nothing, and 6.446 times is

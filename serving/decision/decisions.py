@@ -21,9 +21,10 @@ from serving.decision.policy.outcome import Outcome, change_of
 from serving.decision.policy.prior import Change, after
 from serving.decision.policy.since_last import Earlier, describe_rise
 from serving.decision.reasons.comparison import ComparisonNote, describe
+from serving.decision.reasons.income_fall import income_fell, tells_income_fall
 from serving.decision.reasons.naming import group_of, worst_fact
 from serving.decision.reasons.ranking import Evidence, Ranked, Reason, principal_reasons
-from serving.decision.reasons.wording import day, say
+from serving.decision.reasons.wording import day, join, say
 from serving.decision.result import Advised, Decision, Found
 from serving.decision.scoring.score import logit
 
@@ -137,9 +138,24 @@ def _also_known(
     evidence: Evidence,
     bundle: Bundle,
 ) -> Text | None:
-    """The sentence of a fact that the customer would look for and that no reason tells."""
+    """The sentences of facts that the customer would look for and that no reason tells."""
     if not outcome.by_model or outcome.action == "restore":
         return None
+    fell = income_fell(evidence, bundle.wording)
+    if fell is not None and tells_income_fall(reasons, fell):
+        fell = None
+    delay = _delay_not_told(reasons, evidence, bundle)
+    if fell is None or delay is None:
+        return fell or delay
+    return join(delay, fell)
+
+
+def _delay_not_told(
+    reasons: Sequence[Reason],
+    evidence: Evidence,
+    bundle: Bundle,
+) -> Text | None:
+    """The sentence of the worst delay that is never silent; None if a reason tells of it."""
     fact = worst_fact(evidence, bundle.wording)
     if fact is None:
         return None

@@ -140,7 +140,7 @@ def _text(
     opening = _BETWEEN[language].join(sentences)
     main = [reason for reason in subject.reasons if reason.leader]
     further = [reason for reason in subject.reasons if not reason.leader]
-    heading = "reasons_for_less" if outcome.action == "restore" else "reasons"
+    heading = "reasons_for_less" if _gives_less(outcome) else "reasons"
     paragraphs = (
         opening.format(proposal=proposal, **values),
         _reasons(parts[heading], main, language),
@@ -151,6 +151,12 @@ def _text(
         parts[_RIGHTS.get(outcome.action, "rights")],
     )
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _gives_less(outcome: Outcome) -> bool:
+    """Whether the reasons say why a reduced limit is not higher."""
+    is_look = outcome.action == "keep" and not outcome.suspended
+    return is_look or outcome.action == "restore"
 
 
 def _reasons(template: str, reasons: Sequence[Reason], language: Language) -> str:
@@ -203,6 +209,8 @@ def _values(
             values[name] = number(amount, "CNY", language)
     account = name_account(subject.account_id, subject.product, wording)
     values["account"] = str(getattr(account, language))
+    if wording.new_use:
+        values["new_use"] = str(getattr(wording.new_use[subject.product], language))
     return values
 
 

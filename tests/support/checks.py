@@ -28,7 +28,7 @@ from serving.decision.scoring.score import score
 from serving.schemas.base import encode
 from serving.schemas.decision import make_answer
 from tests.support.each import each
-from tests.support.reason_oracle import ByGroup, rank_slowly, share_better
+from tests.support.reason_oracle import ByGroup, is_fact, rank_slowly, share_better
 
 Answerer = Callable[[Sequence[pl.DataFrame]], list[bytes]]
 # What a decision is made with besides its statements.
@@ -175,12 +175,18 @@ def _rank(evidence: Evidence, bundle: Bundle, most: int) -> list[ByGroup]:
     compared = _compared(evidence, bundle)
     return rank_slowly(
         evidence.contributions,
-        evidence.values,
+        _with_months(evidence, bundle),
         compared,
         bundle.wording,
         most,
         evidence.excess,
     )
+
+
+def _with_months(evidence: Evidence, bundle: Bundle) -> dict[str, float]:
+    """The values, and how long ago the facts were that are never silent."""
+    months = [fact.ago for fact in bundle.wording.never_silent if fact.ago is not None]
+    return {**evidence.values, **{name: evidence.amounts[name] for name in months}}
 
 
 def _compared(evidence: Evidence, bundle: Bundle) -> dict[str, list[float | None]]:
@@ -201,8 +207,7 @@ def _check_reason(reason: dict[str, Any], evidence: Evidence, bundle: Bundle) ->
     assert min(reason["contribution"], named["contribution"]) > 0
     assert all(feature["contribution"] > 0 for feature in others)
     value = math.nan if named["value"] is None else named["value"]
-    facts = {fact.feature: fact.at_least for fact in bundle.wording.never_silent}
-    if value >= facts.get(named["name"], math.inf):
+    if is_fact(named["name"], _with_months(evidence, bundle), bundle.wording):
         return  # stated however little it pushed
     assert reason["contribution"] >= bundle.wording.minimum_contribution
     assert named["contribution"] >= bundle.wording.named_share * reason["contribution"]

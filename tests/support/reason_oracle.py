@@ -53,6 +53,7 @@ def rank_slowly(
 
     ``excess`` is how far the log-odds lie above those of the cut-off.
 
+    ``values`` has the amounts too that say how long ago a fact that is never silent was.
     ``comparison`` has the values of the comparison accounts by feature, null = unknown.
     """
     most = wording.most if most is None else most
@@ -110,6 +111,9 @@ def named_slowly(
     for name, contribution in contributions.items():
         if BY_NAME[name].group != group or contribution < wording.named_share * total:
             continue
+        least = wording.groups[group].sentences[name].least
+        if least is not None and values[name] < least:
+            continue
         better = share_better(name, values[name], comparison[name])
         if better >= wording.named_better:
             candidates.append(Candidate(name, contribution, better))
@@ -155,5 +159,7 @@ def facts_slowly(
 
 def is_fact(name: str, values: Mapping[str, float], wording: Wording) -> bool:
     """Whether a feature has a value that is never silent."""
-    least = [fact.at_least for fact in wording.never_silent if fact.feature == name]
-    return bool(least) and values[name] >= least[0]
+    for fact in wording.never_silent:
+        if fact.feature == name and values[name] >= fact.at_least:
+            return fact.ago is None or values[fact.ago] <= fact.within
+    return False

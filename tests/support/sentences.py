@@ -42,7 +42,11 @@ def drawn_reference(seed: int) -> dict[str, list[float | None]]:
     """Six accounts to compare with: zeros, whole numbers, shares and unknown values."""
     random = np.random.default_rng(seed)
     choices = [None, 0.0, 1.0, 2.0, 0.34, 0.36, -0.08, 12.0, 950.2]
-    return {name: [choices[k] for k in random.integers(0, 9, 6)] for name in MODEL_FEATURES}
+    drawn = {name: [choices[k] for k in random.integers(0, 9, 6)] for name in MODEL_FEATURES}
+    # Who drew no cash has a share of it that is zero, whatever it is of.
+    of_income = drawn["cash_to_income_6"]
+    drawn["cash_to_limit_6"] = [0.34 if share is None else share for share in of_income]
+    return drawn
 
 
 def sentences_of(

@@ -18,6 +18,14 @@ Facts = Mapping[str, Fact]
 LEAST = Fraction(10)
 LITTLE = Fraction(2)
 SLACK = Fraction(2, 100)
+# Features that are told with the month of the income, if that is not the last one.
+OF_INCOME = (
+    "external_debt_to_income",
+    "total_debt_to_income",
+    "spend_to_income_3",
+    "spend_to_income_12",
+    "cash_to_income_6",
+)
 
 
 class Ledger:
@@ -145,12 +153,14 @@ def _late(ledger: Ledger) -> dict[str, Fact]:
         "days_past_due_now": days(0),
         "months_on_time": Fraction(ledger.months) if since is None else since,
         "late_ago": since,
+        "due_now": ledger.get("minimum_due", 1),
     }
     for months in (3, 6, 12):
         facts[f"late_months_{months}"] = ledger.flags(months, late)
     for months in (6, 12, 24):
         facts[f"worst_days_past_due_{months}"] = max(ledger.over(months, days))
         facts[f"worst_{months}_ago"] = peak_ago(ledger, months, days)
+        facts[f"worst_days_past_due_{months}_in"] = ledger.flags(months, late)
     return facts
 
 
@@ -342,7 +352,10 @@ def _credit(ledger: Ledger) -> dict[str, Fact]:
     debt, income = ledger.last_known("external_debt"), ledger.last_known("income")
     owed = ledger.owed(0) or Fraction(0)
     growth = change(ledger.get("external_debt", 0), ledger.get("external_debt", 6))
+    known_ago = ledger.latest(lambda ago: ledger.get("external_debt", ago) is not None)
     facts: dict[str, Fact] = {
+        "external_debt_ago": known_ago,
+        "total_debt_to_income_older_debt": known_ago,
         "limit_request_ago": ledger.latest(lambda ago: (requests(ago) or 0) > 0),
         "credit_inquiry_ago": ledger.latest(lambda ago: (inquiries(ago) or 0) > 0),
         "external_debt": debt,
@@ -368,7 +381,13 @@ def _account(ledger: Ledger) -> dict[str, Fact]:
         return ledger.owed(ago) if ledger.get("days_past_due", ago) == 0 else None
 
     income, highest = ledger.income(0), max(ledger.over(12, ledger.income), default=None)
-    return {
+    known_ago = ledger.latest(lambda ago: ledger.get("income", ago) is not None)
+    carried = {f"{name}_carried": known_ago for name in OF_INCOME}
+    return carried | {
+        "income_known_ago": known_ago,
+        "income_since_ago": _since(ledger),
+        "income_peak_13": max(ledger.over(13, ledger.income), default=None),
+        "income_peak_13_ago": peak_ago(ledger, 13, ledger.income),
         "income": income,
         "income_known": Fraction(income is not None),
         "income_peak_12": highest,
@@ -377,3 +396,14 @@ def _account(ledger: Ledger) -> dict[str, Fact]:
         "months_observed": Fraction(ledger.months),
         "carried_on_time_3": mean(ledger.over(3, on_time)),
     }
+
+
+def _since(ledger: Ledger) -> Fact:
+    """Months since the income became what it is; None = there was no other, or it is unknown."""
+    income = ledger.income(0)
+    if income is None:
+        return None
+    for ago in range(ledger.months):
+        if ledger.income(ago) != income:
+            return Fraction(ago - 1)
+    return None

@@ -20,6 +20,7 @@ from tests.support.slow_facts import Fact, Facts
 
 REASONS = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
 GROUPS: Mapping[str, Any] = tomllib.loads(REASONS)["groups"]
+FALL: Mapping[str, Any] = tomllib.loads(REASONS)["income_fall"]
 GROUP_OF = {feature: group for group, table in GROUPS.items() for feature in table}
 _NUDGE = Fraction(1, 10**7)
 # Digits to which shares and multiples are rounded before they are scored.
@@ -56,9 +57,11 @@ _AMOUNTS = {
     "balance_now",
     "payment_now",
     "bill_now",
+    "due_now",
     "external_debt",
     "total_debt",
     "income_peak_12",
+    "income_peak_13",
     "spend_peak_12",
 }
 _AMOUNT_PREFIXES = ("bill_", "spend_mean_", "spend_of_", "cash_total_", "cash_of_")
@@ -81,21 +84,30 @@ _LESS_IS_WORSE = {
 
 
 def acceptable(
-    feature: str, facts: Facts, reference: Sequence[float | None], language: str
+    feature: str,
+    facts: Facts,
+    reference: Sequence[float | None],
+    language: str,
+    others: Mapping[str, Sequence[float | None]] | None = None,
 ) -> set[str]:
     """Every form of a feature's sentence that the statements allow; mostly one.
 
     ``facts`` are those of :func:`tests.support.slow_facts.facts_of`, and ``reference`` the
-    feature's values of the comparison accounts.
+    feature's values of the comparison accounts; ``others`` has those of the other features.
     """
     texts = GROUPS[GROUP_OF[feature]][feature]
-    story = _Story(feature, facts, reference, language)
+    story = _Story(feature, facts, reference, language, others or {})
     case = story.case(texts)
     templates = [texts[f"{case}{language}"]]
     if case not in ("unknown_", "no_income_"):
-        further = [*story.before_cut(), *story.comparing(case)]
+        further = [*story.measured(), *story.comparing(case)]
         templates += [texts[key] for key in further if key in texts]
     template = (" " if language == "en" else "").join(templates)
+    return _filled(template, story, language)
+
+
+def _filled(template: str, story: _Story, language: str) -> set[str]:
+    """Every form of a template."""
     names = re.findall(r"\{(\w+)\}", template)
     forms = [sorted(story.words(name)) for name in names]
     pieces = re.split(r"\{\w+\}", template)
@@ -104,6 +116,15 @@ def acceptable(
         filled = "".join(itertools.chain(*zip(pieces, (*words, ""), strict=True)))
         found.add(_polish(filled, language))
     return found
+
+
+def income_fall(facts: Facts, language: str) -> set[str]:
+    """Every form of the sentence on a fall of the income; empty if it did not fall as far."""
+    income, highest = facts["income"], facts["income_peak_13"]
+    if income is None or highest is None or income > highest * Fraction(str(FALL["at_most"])):
+        return set()
+    story = _Story("income", facts, [], language, {})
+    return _filled(FALL[language], story, language)
 
 
 class _Story:
@@ -115,8 +136,10 @@ class _Story:
         facts: Facts,
         reference: Sequence[float | None],
         language: str,
+        others: Mapping[str, Sequence[float | None]],
     ) -> None:
         self.feature, self.facts, self.language = feature, facts, language
+        self.reference, self.others = reference, others
         known = [value for value in reference if value is not None]
         is_known = bool(known) and len(known) * 2 >= len(reference)
         self.median = self._reached(Fraction(statistics.median(known))) if is_known else None
@@ -138,6 +161,7 @@ class _Story:
             "fell_": change is not None and change < 0,
             "from_nothing_": self.facts["utilization_before_6"] == 0,
             "unpaid_": self.facts["payment_now"] == 0 and self.facts["bill_now"] != 0,
+            "part_paid_": bool(self.facts["payment_now"]) and (self._missing() or 0) > 0,
             "nothing_": value == 0,
             "once_": value == 1,
             "gaps_": (self.facts.get(f"{self.feature}_gaps") or 0) > 0,
@@ -148,9 +172,21 @@ class _Story:
         }
         return next((key for key, holds in cases.items() if holds and f"{key}en" in texts), "")
 
-    def before_cut(self) -> list[str]:
-        """The key of the sentence that a share is of an earlier limit."""
-        return [f"cut_{self.language}"] if self.facts.get(f"{self.feature}_cut") else []
+    def measured(self) -> list[str]:
+        """The keys of the sentences that a share is of an earlier limit, income or debt."""
+        kinds = ("cut", "carried", "older_debt")
+        return [f"{kind}_{self.language}" for kind in kinds if self._counts(kind)]
+
+    def _counts(self, kind: str) -> bool:
+        return bool(self.facts.get(f"{self.feature}_{kind}"))
+
+    def _missing(self) -> Fact:
+        """What was due less what was paid, each as it is printed."""
+        due, paid = self.facts["due_now"], self.facts["payment_now"]
+        if due is None or paid is None:
+            return None
+        digits = [2 if 0 < amount < 1 else 0 for amount in (due, paid)]
+        return Fraction(_round(due, digits[0])) - Fraction(_round(paid, digits[1]))
 
     def comparing(self, case_of_value: str) -> list[str]:
         """The keys of the sentence about the comparison accounts."""
@@ -167,16 +203,9 @@ class _Story:
         kind, _, months = name.rpartition("_")
         if kind in ("last", "bills"):
             return {str(self._months(kind, int(months)))}
-        if name == "as_of":
-            return {self._month(0)}
-        if name == "your_limit":
-            return self._limit()
-        if name == "points":
-            return {self._in_points(self._points())}
-        if name == "reference_points":
-            assert self.median is not None
-            near = (self.median, self.median - _NUDGE, self.median + _NUDGE)
-            return {self._in_points(self._percent(median)) for median in near}
+        special = self._special(name)
+        if special is not None:
+            return special
         if name == "reference":
             return self._numbers("", self.median)
         if name == "value":
@@ -190,6 +219,32 @@ class _Story:
         if may_be_nothing and value == 0:
             return {"nothing" if self.language == "en" else "零"}
         return self._numbers(plain, value)
+
+    def _special(self, name: str) -> set[str] | None:
+        """What stands for a placeholder that is no feature and no amount; None for the others."""
+        if name in ("as_of", "bill_month"):
+            return {self._month(int(name == "bill_month"))}
+        if name == "due_missing":
+            return self._numbers("due_now", self._missing())
+        if name == "none" or name.startswith("none_"):
+            return {self._none(name[5:] or self.feature)}
+        if name == "your_limit":
+            return self._limit()
+        if name == "points":
+            return {self._in_points(self._points())}
+        if name == "reference_points":
+            assert self.median is not None
+            near = (self.median, self.median - _NUDGE, self.median + _NUDGE)
+            return {self._in_points(self._percent(median)) for median in near}
+        return None
+
+    def _none(self, feature: str) -> str:
+        """The share of the accounts whose value is zero; of whole numbers less than 1 is none."""
+        values = self.reference if feature == self.feature else self.others[feature]
+        known = [value for value in values if value is not None]
+        is_count = _unit(feature) == "count"
+        zeros = [value for value in known if (value < 1 if is_count else value <= 0)]
+        return f"{100 * len(zeros) // len(values)}%"
 
     def _numbers(self, name: str, value: Fact) -> set[str]:
         assert value is not None, name
@@ -308,4 +363,11 @@ def _polish(text: str, language: str) -> str:
     for noun in ("day", "month", "time", "percentage point"):
         text = re.sub(rf"(?<![\d.,])1 {noun}s\b", f"1 {noun}", text)
     text = text.replace("last 1 month", "last month")
-    return re.sub(r"(less than [\d.]+%?(?: times)?(?: of the limit)?) or less", r"\1", text)
+    text = re.sub(r"(?<![\d.,])1 time or less", "once or not at all", text)
+    text = re.sub(r"(?<![\d.,])2 times", "twice", text)
+    for noun in ("limit", "income", "bills"):
+        text = re.sub(rf"(less than [\d.]+% of their {noun}) or less", r"\1", text)
+    text = re.sub(r"(less than [\d.]+%? of theirs) or less", r"\1", text)
+    if "twice" in text:
+        text = text.replace(", all in", ", both in")
+    return re.sub(r"(less than [\d.]+%?(?: times)?) or less", r"\1", text)

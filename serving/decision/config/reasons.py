@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
-from features.catalogue.amounts import AMOUNTS
+from features.catalogue.amounts import AMOUNTS, MONTHS_AGO
 from features.schema import PRODUCTS
 from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.policy import CAUSES, Cause
@@ -18,9 +19,9 @@ Language = Literal["en", "zh"]
 # The cases in which a feature has another sentence than its usual one, the first that applies:
 # ``no_income`` and ``unknown`` for an unknown value; ``partly`` where some of the months lack an
 # income; for a change ``same``, ``fell`` and ``from_nothing``; for others ``unpaid`` (nothing was
-# paid on the last bill), ``nothing`` (0), ``once`` (1), ``gaps`` (months without a bill),
-# ``one_month`` (all of it in one month), ``little`` (a small share) and ``every`` (all months that
-# the sentence covers).
+# paid on the last bill), ``part_paid`` (less than its minimum was), ``nothing`` (0), ``once`` (1),
+# ``gaps`` (months without a bill), ``one_month`` (all of it in one month), ``little`` (a small
+# share) and ``every`` (all months that the sentence covers).
 Variant = Literal[
     "no_income",
     "unknown",
@@ -29,6 +30,7 @@ Variant = Literal[
     "fell",
     "from_nothing",
     "unpaid",
+    "part_paid",
     "nothing",
     "once",
     "gaps",
@@ -41,11 +43,19 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 # The sentences about the comparison accounts: their median is above 0, reads as 0, or is below 0.
 Comparing = Literal["others", "others_nothing", "others_fell"]
 COMPARING: tuple[Comparing, ...] = get_args(Comparing)
+# Sentences that follow a known value where it is not what a customer would think: months are
+# measured against a limit from before a cut; the latest income, or the debt elsewhere, is that of
+# an earlier statement.
+Further = Literal["cut", "carried", "older_debt"]
+FURTHER: tuple[Further, ...] = get_args(Further)
 WINDOWS = (3, 6, 12, 24)  # months that a sentence may cover, as {last_3} or {bills_3}
 _IN_SENTENCES = frozenset(
     {
         "value",
         "reference",
+        "none",
+        "bill_month",
+        "due_missing",
         "points",
         "reference_points",
         "your_limit",
@@ -53,6 +63,7 @@ _IN_SENTENCES = frozenset(
         *(f"last_{months}" for months in WINDOWS),
         *(f"bills_{months}" for months in WINDOWS),
         *BY_NAME,
+        *(f"none_{name}" for name in MODEL_FEATURES),
         *(amount.name for amount in AMOUNTS),
     }
 )
@@ -61,7 +72,8 @@ _LIMITS = frozenset({"credit_limit", "new_limit"})
 _PROPOSED = frozenset({"decided_on", "proposed_limit"})
 _RETURNED = frozenset({"account", "decided_on", "effective_on"})
 _LOOKED = frozenset({"account", "decided_on", "credit_limit"})
-# The parts of a notice, each with the placeholders that it has to contain.
+# The parts of a notice, each with the placeholders that it has to contain.  Where the products say
+# what a suspension stops, any may have {new_use} too.
 _NOTICE: Mapping[str, AbstractSet[str]] = {
     "account": frozenset({"product", "account_tail"}),
     "reduce": _DECIDED | _LIMITS,
@@ -120,16 +132,17 @@ class Text:
 class Sentence:
     """The sentences of a feature.
 
-    ``usual`` is used where no variant applies.  ``cut`` follows where months that the sentence
-    covers are measured against a limit from before a cut; None = it has no such months.
+    ``usual`` is used where no variant applies.  ``further`` follow where they apply.
     ``comparing`` comes last; it may lack a case, and then nothing is said about the comparison
-    accounts.  Neither follows an unknown value.
+    accounts.  Neither follows an unknown value.  A value below ``least`` is too small to be named;
+    None = every value may be.
     """
 
     usual: Text
     variants: Mapping[Variant, Text]
-    cut: Text | None
+    further: Mapping[Further, Text]
     comparing: Mapping[Comparing, Text]
+    least: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +160,17 @@ class NeverSilent:
 
     feature: str
     at_least: float  # in the feature's unit
+    ago: str | None = None  # the amount that says how many months ago it was
+    within: float = math.inf  # months; what was longer ago may be silent
+
+
+@dataclass(frozen=True, slots=True)
+class IncomeFall:
+    """A fall of the income that a customer is told of, whether or not it pushed."""
+
+    at_most: float  # the present income to the highest of 13 statements
+    beside: frozenset[str]  # features whose sentences it may follow
+    text: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +187,14 @@ class Wording:
     equal_within: float  # log-odds; groups so near to the first are its equals
     features_shown: int  # of a group, at most
     never_silent: tuple[NeverSilent, ...]  # stated where they pushed, however little
+    income_fall: IncomeFall | None  # None = no fall of the income is told for its own sake
     protected: frozenset[str]  # features that a machine may not state as a reason
     unmapped: Text  # for what has no sentence; a person decides where it is a principal reason
     comparison: Text  # what the comparison accounts are; has {size}
     comparison_name: Text  # what sentences call them
     products: Mapping[str, Text]  # what an account of a product is called
+    # What a suspension of an account of a product stops; empty where no text says so by product.
+    new_use: Mapping[str, Text]
     groups: Mapping[str, Group]  # ties in the ranking go by this order
     notice: Mapping[str, Text]  # by part
     since_last: Mapping[str, Text]  # by part
@@ -181,6 +208,8 @@ def read_wording(text: str) -> Wording:
     """
     with read_toml(text, "reasons.toml") as top:
         selection, products = top.section("selection"), top.section("products")
+        of_products = {name: products.section(name) for name in PRODUCTS}
+        new_use = _new_use(of_products)
         comparison, groups = top.section("comparison"), top.section("groups").sections()
         return Wording(
             version=top.label("version"),
@@ -193,22 +222,42 @@ def read_wording(text: str) -> Wording:
             equal_within=selection.number("equal_within", NOT_NEGATIVE),
             features_shown=selection.whole("features_shown", Interval(1)),
             never_silent=_never_silent(selection.tables("never_silent", ())),
+            income_fall=_income_fall(top.section("income_fall")) if "income_fall" in top else None,
             protected=frozenset(top.section("protected").texts("features")),
             comparison=read_text(comparison, frozenset({"size"})),
             comparison_name=read_text(comparison, frozenset(), "_name"),
             unmapped=read_text(top.section("unmapped"), frozenset()),
-            products={name: read_text(products.section(name), frozenset()) for name in PRODUCTS},
+            products={name: read_text(of_products[name], frozenset()) for name in PRODUCTS},
+            new_use=new_use,
             groups={name: _group(section) for name, section in groups.items()},
-            notice=_parts(top.section("notice"), _NOTICE),
+            notice=_parts(top.section("notice"), _NOTICE, {"new_use"} if new_use else frozenset()),
             since_last=_parts(top.section("since_last"), _SINCE_LAST),
         )
 
 
 def _never_silent(sections: Sequence[Section]) -> tuple[NeverSilent, ...]:
     # A misspelt feature would silence the fact without a word.
-    return tuple(
-        NeverSilent(table.choice("feature", MODEL_FEATURES), table.number("at_least"))
-        for table in sections
+    facts = []
+    for table in sections:
+        feature = table.choice("feature", MODEL_FEATURES)
+        at_least = table.number("at_least")
+        if "ago" in table:
+            ago = table.choice("ago", sorted(MONTHS_AGO))
+            facts.append(NeverSilent(feature, at_least, ago, table.number("within")))
+        else:
+            facts.append(NeverSilent(feature, at_least))
+    return tuple(facts)
+
+
+def _income_fall(section: Section) -> IncomeFall:
+    # A misspelt feature would leave the fall out of its reason without a word.
+    features = section.texts("beside")
+    if unknown := set(features) - set(MODEL_FEATURES):
+        raise section.error("beside", "features of the model", sorted(unknown))
+    return IncomeFall(
+        section.number("at_most", _BELOW_ONE),
+        frozenset(features),
+        _text(section),
     )
 
 
@@ -216,16 +265,17 @@ def read_text(
     section: Section,
     required: AbstractSet[str],
     suffix: str = "",
+    optional: AbstractSet[str] = frozenset(),
 ) -> Text:
     """The texts ``en`` and ``zh`` of a section, or the keys with a suffix such as ``en_nothing``.
 
-    Both have to contain exactly the ``required`` placeholders.
+    Both have to contain the ``required`` placeholders, and no other that is not ``optional``.
     """
     texts = []
     for key in (f"en{suffix}", f"zh{suffix}"):
         template = section.text(key)
         found = placeholders_of(section, key, template)
-        if found != required:
+        if not required <= found <= required | optional:
             raise section.error(
                 key,
                 f"the placeholders {sorted(required)}",
@@ -233,6 +283,13 @@ def read_text(
             )
         texts.append(template)
     return Text(*texts)
+
+
+def _new_use(products: Mapping[str, Section]) -> dict[str, Text]:
+    """What a suspension stops, for every product or for none."""
+    if not any(_has(section, "use", is_suffix=True) for section in products.values()):
+        return {}
+    return {name: read_text(section, frozenset(), "_use") for name, section in products.items()}
 
 
 def _group(section: Section) -> Group:
@@ -243,15 +300,17 @@ def _group(section: Section) -> Group:
         sentences[feature] = Sentence(
             usual=_text(table),
             variants={name: _text(table, name) for name in VARIANTS if _has(table, name)},
-            cut=_text(table, "cut") if _has(table, "cut") else None,
+            further={name: _text(table, name) for name in FURTHER if _has(table, name)},
             comparing={name: _text(table, name) for name in COMPARING if _has(table, name)},
+            least=table.number("least", _POSITIVE) if "least" in table else None,
         )
     return Group(cause, name, sentences)
 
 
-def _has(section: Section, variant: str) -> bool:
-    """Whether a text of this variant stands in either language; the reader then needs both."""
-    in_english, in_chinese = f"{variant}_en" in section, f"{variant}_zh" in section
+def _has(section: Section, kind: str, *, is_suffix: bool = False) -> bool:
+    """Whether a text of this kind is there in either language; the reader then needs both."""
+    keys = (f"en_{kind}", f"zh_{kind}") if is_suffix else (f"{kind}_en", f"{kind}_zh")
+    in_english, in_chinese = (key in section for key in keys)
     return in_english or in_chinese
 
 
@@ -270,9 +329,13 @@ def _text(section: Section, variant: str = "") -> Text:
     return Text(*texts)
 
 
-def _parts(section: Section, required: Mapping[str, AbstractSet[str]]) -> dict[str, Text]:
+def _parts(
+    section: Section,
+    required: Mapping[str, AbstractSet[str]],
+    optional: AbstractSet[str] = frozenset(),
+) -> dict[str, Text]:
     """The texts of a section by name, each with the placeholders that it has to contain."""
     texts = {}
     for name, placeholders in required.items():
-        texts[name] = read_text(section.section(name), placeholders)
+        texts[name] = read_text(section.section(name), placeholders, optional=optional)
     return texts

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME
-from serving.decision.config.reasons import Wording
+from serving.decision.config.reasons import NeverSilent, Wording
 
 if TYPE_CHECKING:  # ranking imports this module
     from serving.decision.reasons.ranking import Evidence
@@ -49,18 +49,16 @@ def feature_to_name(
     if group not in wording.groups:
         return None
     named, most_better, least = None, 0.0, wording.named_share * total
-    known_facts = {fact.feature: fact.at_least for fact in wording.never_silent}
+    facts = {fact.feature for fact in wording.never_silent if _is_so(fact, evidence)}
     for name in pushing_features(group, evidence):
         if evidence.contributions[name] < wording.named_share * total:
             break  # the others pushed less
-        products = BY_NAME[name].products
-        if products is not None and evidence.comparison.product not in products:
-            continue  # the product does not have it
-        value = evidence.values[name]
-        better = evidence.comparison.share_better(name, value)
+        if _is_not_for(name, evidence, wording):
+            continue
+        better = evidence.comparison.share_better(name, evidence.values[name])
         if better < wording.named_better:
             continue
-        if value >= known_facts.get(name, math.inf):
+        if name in facts:
             return name
         if evidence.contributions[name] < least:
             continue  # a fact may still follow
@@ -69,6 +67,22 @@ def feature_to_name(
         if named is None or better > most_better:
             named, most_better = name, better
     return named
+
+
+def _is_not_for(name: str, evidence: Evidence, wording: Wording) -> bool:
+    """Whether the product lacks a feature, or nobody would act on so small a value of it."""
+    products = BY_NAME[name].products
+    if products is not None and evidence.comparison.product not in products:
+        return True
+    sentence = wording.groups[group_of(name)].sentences.get(name)
+    least = None if sentence is None else sentence.least
+    return least is not None and evidence.values[name] < least
+
+
+def _is_so(fact: NeverSilent, evidence: Evidence) -> bool:
+    """Whether an account has a fact that is never silent."""
+    is_recent = fact.ago is None or evidence.amounts.get(fact.ago, math.nan) <= fact.within
+    return is_recent and evidence.values.get(fact.feature, math.nan) >= fact.at_least
 
 
 def pushing_features(group: str, evidence: Evidence) -> list[str]:
@@ -97,9 +111,10 @@ def facts_of(sums: Mapping[str, float], evidence: Evidence, wording: Wording) ->
         # A group without a text can be stated by nobody; a large one refers the decision.
         if contribution <= 0 or sums[group] <= 0 or group not in wording.groups:
             continue
-        value = evidence.values[fact.feature]
+        if not _is_so(fact, evidence):
+            continue
         other = facts.get(group)
-        if value >= fact.at_least and (other is None or value > evidence.values[other]):
+        if other is None or evidence.values[fact.feature] > evidence.values[other]:
             facts[group] = fact.feature
     return facts
 
@@ -108,10 +123,9 @@ def worst_fact(evidence: Evidence, wording: Wording) -> str | None:
     """The worst fact that is never silent, whether or not it pushed; None if there is none."""
     worst: str | None = None
     for fact in wording.never_silent:
-        value = evidence.values.get(fact.feature, math.nan)
         has_text = group_of(fact.feature) in wording.groups
-        if not has_text or not value >= fact.at_least:
+        if not has_text or not _is_so(fact, evidence):
             continue
-        if worst is None or value > evidence.values[worst]:
+        if worst is None or evidence.values[fact.feature] > evidence.values[worst]:
             worst = fact.feature
     return worst

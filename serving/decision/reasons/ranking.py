@@ -40,6 +40,7 @@ from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import Cause, RuleHit
 from serving.decision.config.reasons import Text, Wording
 from serving.decision.reasons.comparison import Comparison
+from serving.decision.reasons.income_fall import tell_income_fall
 from serving.decision.reasons.naming import (
     facts_of,
     feature_to_name,
@@ -142,6 +143,8 @@ def principal_reasons(
     groups = principal_groups(evidence, wording, most, ranked) if by_model else []
     for rank, group in enumerate(groups, start=len(hits) + 1):
         reasons.append(_group_reason(rank, group, evidence, wording))
+    if by_model:
+        return tell_income_fall(reasons, evidence, wording)
     return tuple(reasons)
 
 
@@ -306,8 +309,10 @@ def _group_reason(
     shown = [*first, *others][: wording.features_shown]
     text = say(group.code, group.named, evidence, wording)
     if group.fact is not None:
-        # The fact first: it is what the customer looks for.
-        text = join(say(group.code, group.fact, evidence, wording), text)
+        fact = say(group.code, group.fact, evidence, wording)
+        # The fact first: it is what the customer looks for.  A delay that goes on comes before it.
+        is_present = group.named == "days_past_due_now"
+        text = join(text, fact) if is_present else join(fact, text)
     return Reason(
         rank=rank,
         code=group.code,

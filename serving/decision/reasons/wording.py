@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 import math
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from features.catalogue.amounts import AMOUNTS, AS_OF, MONTHS_AGO
 from features.months import month_of
 from serving.decision.config.policy import RuleHit
 from serving.decision.config.reasons import (
+    FURTHER,
     VARIANTS,
     Comparing,
     Language,
@@ -24,19 +27,18 @@ from serving.decision.config.reasons import (
     Variant,
     Wording,
 )
+from serving.decision.reasons.english import polish
 
 if TYPE_CHECKING:  # ranking imports this module
     from serving.decision.reasons.ranking import Evidence
 
-# "1 months" in English, but not "11 months" or "1.1 months".
-_ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time|percentage point)s\b")
-_LESS_OR_LESS = re.compile(r"(\bless than [\d.]+%?(?: times)?(?: of the limit)?) or less\b")
-_LAST_MONTH = re.compile(r"\blast 1 month\b")
 # The months that a sentence covers, in its placeholders: "last" has all, "bills" those with a bill.
 _COVERED = re.compile(r"\{(last|bills)_(\d+)\}")
 _UNITS: dict[str, Unit] = {fact.name: fact.unit for fact in (*BY_NAME.values(), *AMOUNTS)}
 # Amounts from and to which a debt changed: "from nothing" instead of "from CNY 0".
 _MAY_BE_NOTHING = frozenset({"external_debt_before_6", "external_debt_now"})
+_NONE = "none_"
+_WHOLE: tuple[Unit, ...] = ("months", "days", "count")
 # strftime would use the language of the machine's locale.
 _MONTHS = (
     "January",
@@ -77,13 +79,19 @@ def say(
         parts = [sentence.variants.get(variant, wording.unmapped)]
     else:
         parts = [sentence.usual if variant is None else sentence.variants[variant]]
-        parts += case.measured_before_cut(sentence)
+        parts += case.further(sentence)
         parts += case.comparing(sentence, variant)
     # Chinese has no space between sentences.
     return Text(
         en=" ".join(case.fill(part.en, "en") for part in parts),
         zh="".join(case.fill(part.zh, "zh") for part in parts),
     )
+
+
+def fill(text: Text, feature: Feature, evidence: Evidence) -> Text:
+    """A text whose placeholders are about a feature of the catalogue."""
+    case = _Case(feature, evidence)
+    return Text(case.fill(text.en, "en"), case.fill(text.zh, "zh"))
 
 
 def join(one: Text, other: Text) -> Text:
@@ -133,8 +141,7 @@ def number(
         percent = f"{value * 100:z.0f}"
         return f"{less_than}1%" if percent == "0" and value > 0 else f"{percent}%"
     if unit == "CNY":
-        digits = 2 if 0 < abs(value) < 1 else 0
-        amount = f"{value:z,.{digits}f}"
+        amount = f"{value:z,.{_cents(value)}f}"
         return f"CNY {amount}" if language == "en" else f"{amount}元"
     if unit == "times":
         times = f"{value:z.1f}"
@@ -196,7 +203,7 @@ class _Case:
         Of whole numbers it is one that half of the accounts reach: not 1.5, but 1 or 2.
         """
         median = self.evidence.comparison.medians.get(self.feature.name, math.nan)
-        if math.isnan(median) or self.feature.unit not in ("months", "days", "count"):
+        if math.isnan(median) or self.feature.unit not in _WHOLE:
             return median
         return math.floor(median) if self.feature.direction > 0 else math.ceil(median)
 
@@ -205,6 +212,12 @@ class _Case:
         """The change of the printed utilization over six months, percentage points."""
         before = self.evidence.amounts["utilization_before_6"]
         return _percent(self.evidence.amounts["utilization_latest"]) - _percent(before)
+
+    @property
+    def missing(self) -> float:
+        """What was due on the last bill less what was paid, of the printed amounts; NaN."""
+        amounts = self.evidence.amounts
+        return _printed(amounts["due_now"]) - _printed(amounts["payment_now"])
 
     def variant(self, sentence: Sentence) -> Variant | None:
         """The variant of the sentence that this value has; None = the usual sentence."""
@@ -225,9 +238,11 @@ class _Case:
             return self._reads_as_zero(change) if variant == "same" else change < 0
         if variant == "from_nothing":
             return self.evidence.amounts["utilization_before_6"] == 0
-        if variant == "unpaid":
-            amounts = self.evidence.amounts
-            return amounts["payment_now"] == 0 and amounts["bill_now"] > 0
+        if variant in ("unpaid", "part_paid"):
+            paid = self.evidence.amounts["payment_now"]
+            if variant == "unpaid":
+                return paid == 0 and self.evidence.amounts["bill_now"] > 0
+            return paid > 0 and self.missing > 0
         if variant == "gaps":
             return self._count("gaps") > 0
         if variant in ("little", "one_month", "little_one_month"):
@@ -243,11 +258,10 @@ class _Case:
         """How many months of the sentence are so: the ends of names in catalogue/amounts.py."""
         return self.evidence.amounts[f"{self.feature.name}_{of}"]
 
-    def measured_before_cut(self, sentence: Sentence) -> list[Text]:
-        """The sentence that shares are of a limit before a cut; empty where none of them is."""
-        if sentence.cut is None or self._count("cut") == 0:
-            return []
-        return [sentence.cut]
+    def further(self, sentence: Sentence) -> list[Text]:
+        """The sentences about what a value is measured with, those that apply."""
+        own = [name for name in FURTHER if name in sentence.further]
+        return [sentence.further[name] for name in own if self._count(name) > 0]
 
     def comparing(self, sentence: Sentence, variant: Variant | None) -> list[Text]:
         """The sentence about the comparison accounts; empty where the file has none."""
@@ -263,14 +277,7 @@ class _Case:
 
     def fill(self, template: str, language: Language) -> str:
         filled = template.format_map(_Words(self, language))
-        if language == "zh":
-            return filled.replace("不超过不到", "不到")
-        # Most sentences have neither, and the patterns take a third of the time.
-        if "1 " in filled:
-            filled = _LAST_MONTH.sub("last month", _ONE_OF_MANY.sub(r"1 \1", filled))
-        if "less than" in filled:
-            filled = _LESS_OR_LESS.sub(r"\1", filled)
-        return filled
+        return polish(filled) if language == "en" else filled.replace("不超过不到", "不到")
 
     def _covered(self, sentence: Sentence) -> float:
         """The months that the sentence covers: those it names, or the whole history."""
@@ -308,11 +315,11 @@ class _Words:
             return self._points(case.points)
         if name == "reference_points":
             return self._points(_percent(case.reference))
-        if name == "your_limit":
-            return self._limit()
-        if name == AS_OF:
-            return self._month(0)
+        if name in _WRITERS:
+            return _WRITERS[name](self)
         kind, _, months = name.rpartition("_")
+        if name.startswith(_NONE):
+            return self.none(name.removeprefix(_NONE))
         if kind in ("last", "bills"):
             return f"{case.months_covered(kind, int(months)):.0f}"
         return self._fact(name)
@@ -322,12 +329,12 @@ class _Words:
         evidence = self.case.evidence
         value = evidence.values[name] if name in BY_NAME else evidence.amounts[name]
         if name in MONTHS_AGO:
-            return self._month(value)
+            return self.month(value)
         if value == 0 and (_UNITS[name] == "share" or name in _MAY_BE_NOTHING):
             return "nothing" if self.language == "en" else "零"
         return self._unsigned(value, _UNITS[name])
 
-    def _month(self, ago: float) -> str:
+    def month(self, ago: float) -> str:
         as_of = self.case.evidence.amounts[AS_OF]
         return month_name(month_of(int(as_of - ago)), self.language)
 
@@ -340,7 +347,16 @@ class _Words:
             return f"{abs(points)} percentage points"
         return f"{abs(points)}个百分点"
 
-    def _limit(self) -> str:
+    def none(self, feature: str) -> str:
+        """The share of the comparison accounts whose value is zero, rounded down."""
+        comparison = self.case.evidence.comparison
+        known = comparison.known[feature]
+        # Whole numbers below 1 are zero, as for the median.
+        is_whole = _UNITS[feature] in _WHOLE
+        zeros = bisect_left(known, 1.0) if is_whole else bisect_right(known, 0.0)
+        return f"{zeros * 100 // comparison.size}%"
+
+    def limit(self) -> str:
         """The limit that shares are of; a cut of the last months does not raise a share."""
         values = self.case.evidence.values
         earlier = values["established_limit"]
@@ -351,6 +367,25 @@ class _Words:
         return f"your earlier limit of {amount}" if self.language == "en" else f"此前额度{amount}"
 
 
+def _printed(amount: float) -> float:
+    """An amount as :func:`number` writes it."""
+    return round(amount, _cents(amount))
+
+
+def _cents(amount: float) -> int:
+    return 2 if 0 < abs(amount) < 1 else 0
+
+
 def _percent(share: float) -> int:
     """Whole percent, as :func:`number` writes it."""
     return round(share * 100)
+
+
+# How placeholders are written that are no feature and no amount.
+_WRITERS: Mapping[str, Callable[[_Words], str]] = {
+    "none": lambda words: words.none(words.case.feature.name),
+    "your_limit": _Words.limit,
+    "due_missing": lambda words: number(words.case.missing, "CNY", words.language),
+    "bill_month": lambda words: words.month(1),
+    AS_OF: lambda words: words.month(0),
+}

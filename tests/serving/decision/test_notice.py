@@ -142,6 +142,30 @@ def test_a_notice_names_product_and_account(name: str) -> None:
     assert "card-0042" not in notice.text.en + notice.text.zh
 
 
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_a_notice_speaks_of_what_the_product_has(name: str) -> None:
+    """A cash loan has no purchases."""
+    assert "purchase" not in make(OUTCOMES[name], REASON).text.en
+    assert "消费" not in make(OUTCOMES[name], REASON).text.zh
+    about = dataclasses.replace(subject(REASON), product="pay_later")
+    notice = make_notice(OUTCOMES[name], about, WORDING, POLICY, WHEN)
+    assert notice is not None
+    stops = OUTCOMES[name].suspends or OUTCOMES[name].action == "suspend"
+    assert ("new purchases and cash withdrawals" in notice.text.en) == stops
+    assert ("新增消费和提现" in notice.text.zh) == stops
+
+
+def test_a_referral_says_of_no_change_that_it_is_of_the_limit() -> None:
+    """What is proposed may be a suspension that leaves the limit as it is."""
+    proposed = dataclasses.replace(STOPPED, proposed_limit=LIMIT)
+    for changed in (CONFIRMED, proposed, REFERRED):
+        notice = make(changed, REASON)
+        opening = "A person will decide about your cash loan account ending in 0042 by "
+        assert notice.text.en.startswith(opening)
+        assert "对您的借款账户（尾号0042）作出决定。" in notice.text.zh
+        assert "whether the credit limit" not in notice.text.en
+
+
 def test_a_short_account_id_is_named_whole() -> None:
     assert name_account("7", "pay_later", WORDING).en == "pay-later account ending in 7"
 
@@ -161,7 +185,7 @@ def test_a_limit_that_does_not_change_is_not_stated_twice() -> None:
     assert opening.zh.split("\n\n")[0].count("20,000元") == 1
     assert "credit limit stays at CNY 20,000." in opening.en
     proposed = dataclasses.replace(STOPPED, proposed_limit=LIMIT)
-    assert "proposed to stop new purchases and cash.\n" in make(proposed, REASON).text.en
+    assert "proposed to stop new cash withdrawals.\n" in make(proposed, REASON).text.en
     # The control: the limit that changes is stated.
     assert "credit limit is CNY 4,000 instead of CNY 20,000." in make(SUSPENDED, REASON).text.en
 
@@ -278,15 +302,15 @@ def test_a_decision_is_adverse_and_a_review_is_not_yet(name: str) -> None:
 def test_a_notice_of_a_review_contains_the_proposal() -> None:
     assert CONFIRMED.proposed_limit is not None
     assert (
-        f"proposed to lower it to {number(CONFIRMED.proposed_limit, 'CNY', 'en')}."
+        f"proposed to lower the credit limit to {number(CONFIRMED.proposed_limit, 'CNY', 'en')}."
         in make(CONFIRMED, REASON).text.en
     )
     assert (
-        "proposed to stop new purchases and cash and to set the limit to CNY 4,000."
+        "proposed to stop new cash withdrawals and to set the credit limit to CNY 4,000."
         in make(STOPPED, REASON).text.en
     )
     assert (
-        "系统于2026年10月5日建议暂停新增消费和借款，并将额度设为4,000元。"
+        "系统于2026年10月5日建议暂停新增借款，并将信用额度设为4,000元。"
         in make(STOPPED, REASON).text.zh
     )
     assert "proposed no change." in make(REFERRED, REASON).text.en
@@ -397,18 +421,18 @@ RETURNS: dict[str, tuple[Outcome, str, str]] = {
     "its use": (
         returned(lifts=True, **UNCHANGED),
         "On 5 October 2026 we decided that from 5 October 2026 you can use your cash loan account "
-        "ending in 0042 for new purchases and cash again. Its credit limit is CNY 5,000. Before we "
+        "ending in 0042 for new cash withdrawals again. Its credit limit is CNY 5,000. Before we "
         "lowered it, the limit was CNY 20,000. We will look at it again on 5 January 2027.",
-        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增消费和借款，"
+        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增借款，"
         "信用额度为5,000元。下调前的额度为20,000元。我们将于2027年1月5日再次评估。",
     ),
     "both": (
         returned(lifts=True, **ALL),
         "On 5 October 2026 we decided that from 5 October 2026 you can use your cash loan account "
-        "ending in 0042 for new purchases and cash again. From that day its credit limit is CNY "
+        "ending in 0042 for new cash withdrawals again. From that day its credit limit is CNY "
         "20,000 instead of CNY 5,000. You now have the whole limit back that you had before we "
         "lowered it.",
-        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增消费和借款，"
+        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增借款，"
         "信用额度同时由5,000元上调至20,000元。您的额度已全部恢复至下调前的水平。",
     ),
     "nothing": (
@@ -421,11 +445,12 @@ RETURNS: dict[str, tuple[Outcome, str, str]] = {
     ),
     "no use": (
         returned(suspended=True, **LOOKED),
-        "On 5 October 2026 we looked at your cash loan account ending in 0042 again. For now, you "
-        "still cannot use it for new purchases or cash. Its credit limit stays at CNY 5,000. You "
+        "On 5 October 2026 we looked at your cash loan account ending in 0042 again. For now, it "
+        "stays suspended: new cash withdrawals are not possible. Its credit limit stays at CNY "
+        "5,000. You "
         "still have to pay what you owe. Before we lowered it, the limit was CNY 20,000. We will "
         "look at it again on 5 January 2027.",
-        "我们于2026年10月5日重新评估了您的借款账户（尾号0042），目前仍暂停新增消费和借款，"
+        "我们于2026年10月5日重新评估了您的借款账户（尾号0042），目前仍暂停新增借款，"
         "信用额度仍为5,000元。已有欠款请继续按期归还。下调前的额度为20,000元。"
         "我们将于2027年1月5日再次评估。",
     ),
@@ -458,19 +483,27 @@ def test_a_look_and_a_capped_return_say_why_there_is_no_more() -> None:
     capped = make_notice(returned(), after_cut(REASON), WORDING, POLICY, WHEN)
     assert look is not None
     assert capped is not None
+    for notice in (look, capped):
+        assert "\n\nWhy the limit is not higher:\n1. You paid late in 3" in notice.text.en
+        assert "\n\n额度未能提高的原因：\n1. 近6个月中有3个月逾期还款。" in notice.text.zh
+
+
+def test_a_suspension_that_goes_on_has_reasons_of_its_own_and_not_of_the_limit() -> None:
+    """The control."""
+    look = make_notice(RETURNS["no use"][0], after_cut(REASON), WORDING, POLICY, WHEN)
+    assert look is not None
     assert "\n\nMain reasons:\n1. You paid late in 3" in look.text.en
-    assert "\n\nWhy the limit is not higher:\n1. You paid late in 3" in capped.text.en
-    assert "\n\n额度未能进一步恢复的原因：\n1. 近6个月中有3个月逾期还款。" in capped.text.zh
+    assert "higher" not in look.text.en
 
 
 @pytest.mark.parametrize(
     ("proposed", "text"),
     [
-        ({"lifts": True}, "proposed to allow new purchases and cash again."),
-        ({"proposed_limit": 12_500.0}, "proposed to raise it to CNY 12,500."),
+        ({"lifts": True}, "proposed to allow new cash withdrawals again."),
+        ({"proposed_limit": 12_500.0}, "proposed to raise the credit limit to CNY 12,500."),
         (
             {"lifts": True, "proposed_limit": 12_500.0},
-            "proposed to allow new purchases and cash again and to raise the limit to CNY 12,500.",
+            "to allow new cash withdrawals again and to raise the credit limit to CNY 12,500.",
         ),
     ],
 )
@@ -523,7 +556,7 @@ BROKEN = [
         r"notice.reduce\] zh: expected the placeholders .*'effective_on'.*, got",
     ),
     (
-        "lower it to {proposed_limit}.",
+        "lower the credit limit to {proposed_limit}.",
         "lower it.",
         r"notice.propose_reduce\] en: expected the placeholders .*, got \['decided_on'\]",
     ),
@@ -548,16 +581,16 @@ BROKEN = [
         r"notice.reasons\] zh: expected the placeholders \['reasons'\], got \[\]",
     ),
     (
-        'zh = "系统未建议调整额度。"',
+        'zh = "系统未建议作出调整。"',
         'zh = " "',
         "notice.propose_nothing\\] zh: expected a text, got ' '",
     ),
     (
-        'zh = "系统未建议调整额度。"',
+        'zh = "系统未建议作出调整。"',
         "zh = 7",
         "notice.propose_nothing\\] zh: expected a text, got 7",
     ),
-    ('zh = "系统未建议调整额度。"\n', "", r"notice.propose_nothing\]: missing key 'zh'"),
+    ('zh = "系统未建议作出调整。"\n', "", r"notice.propose_nothing\]: missing key 'zh'"),
     (
         "\n[notice.suspend]\n",
         "\n[notice.suspended]\n",

@@ -106,18 +106,102 @@ def test_months_without_a_bill_have_totals_and_no_average() -> None:
     )
     assert text.zh.startswith("近3个月，您的账单合计35,700元，您共还款3,800元（11%）。")
     bills[3] = {"balance": 300.0}
-    assert "on bills of CNY 12,000 on average" in said(bills)["payment_to_balance_3"].en
+    text = said(bills)["payment_to_balance_3"]
+    assert text.en.startswith("Over the last 3 months your bills came to CNY 12,000 a month on")
+    # Both the bills and the payments are of a month.
+    assert text.zh == (
+        "近3个月，您的账单平均每月12,000元，您平均每月还款1,267元，为账单金额的11%。"
+    )
+
+
+def late(payment: float, due: float | None = 313.4, days: int = 30) -> Text:
+    """What is said of a payment that is late, on a bill of CNY 3,134."""
+    changes: dict[int, dict[str, object]] = {ago: {"minimum_due": due} for ago in range(14)}
+    changes[0] |= {"days_past_due": days, "payment": payment}
+    changes[1] |= {"balance": 3134.0}
+    return said(changes)["days_past_due_now"]
 
 
 def test_a_late_payment_says_what_was_not_paid() -> None:
-    unpaid = said({0: {"days_past_due": 30, "payment": 0.0}, 1: {"balance": 3134.0}})
-    assert unpaid["days_past_due_now"] == Text(
-        "Your statement of February 2025 shows a payment 30 days late, and no payment on the bill "
-        "before it, CNY 3,134.",
-        "您2025年2月的账单显示还款逾期30天，且上期账单3,134元未还款。",
+    assert late(0.0) == Text(
+        "As of your statement of February 2025, you are 30 days overdue: you paid nothing on your "
+        "bill of January 2025, CNY 3,134.",
+        "截至2025年2月账单，您已逾期30天：2025年1月的账单3,134元您未还款。",
     )
-    partly = said({0: {"days_past_due": 30, "payment": 5.0}, 1: {"balance": 3134.0}})
-    assert partly["days_past_due_now"].en.endswith("shows a payment 30 days late.")
+
+
+def test_a_payment_in_part_says_what_is_missing_and_of_which_bill() -> None:
+    # 313.4 - 5.6 is 307.8, but a reader subtracts the numbers that are there.
+    assert late(5.6) == Text(
+        "As of your statement of February 2025, you are 30 days overdue: at least CNY 313 of your "
+        "bill of January 2025 was due, and you paid CNY 6. CNY 307 is missing.",
+        "截至2025年2月账单，您已逾期30天：2025年1月账单的最低还款额为313元，您还款6元，尚差307元。",
+    )
+
+
+def test_a_payment_that_was_only_late_is_not_called_missing() -> None:
+    """The control: all that was due was paid, or it is not known or not told apart from it."""
+    plain = "Your statement of February 2025 shows a payment 7 days late."
+    for text in (late(400.0, days=7), late(313.1, days=7), late(5.6, None, days=7)):
+        assert text.en == plain
+
+
+@pytest.mark.parametrize("months", [6, 12, 24])
+def test_a_single_delay_is_not_called_the_longest(months: int) -> None:
+    feature = f"worst_days_past_due_{months}"
+    once = said({3: {"days_past_due": 30}}, 24)[feature]
+    assert once == Text(
+        "In September 2025 you were 30 days late with a payment.", "您2025年9月的还款逾期30天。"
+    )
+    twice = said({3: {"days_past_due": 30}, 4: {"days_past_due": 8}}, 24)[feature]
+    assert twice.en.endswith(f"with a payment, the longest delay of the last {months} months.")
+
+
+def test_two_applications_are_twice_and_both() -> None:
+    text = said({2: {"credit_inquiries": 2}})["credit_inquiries_12"]
+    assert text.en.startswith(
+        "You applied for credit with other lenders twice in the last 12 months, "
+        "both in December 2024."
+    )
+    apart = said({2: {"credit_inquiries": 1}, 4: {"credit_inquiries": 1}})["credit_inquiries_12"]
+    assert "twice in the last 12 months, most recently in December 2024." in apart.en
+
+
+def test_an_income_of_an_earlier_statement_is_named_by_its_month() -> None:
+    unknown: dict[int, dict[str, object]] = {ago: {"income": None} for ago in range(2)}
+    changes = unknown | {0: {"income": None, "external_debt": 800.0, "spend": 900.0}}
+    sentences = said(changes)
+    for name in ("external_debt_to_income", "total_debt_to_income"):
+        assert "The income is that of December 2024, the latest that we know." in sentences[name].en
+        assert "月收入为我们最近获知的2024年12月收入" in sentences[name].zh
+    for name in ("spend_to_income_3", "spend_to_income_12"):
+        assert "For the months after December 2024 we took the income of that" in sentences[name].en
+        assert "我们最近获知的收入为2024年12月的收入" in sentences[name].zh
+    # The control: a gap before an income that is known again is filled without a word.
+    gap = said({2: {"income": None}, 0: {"external_debt": 800.0}})
+    assert "latest that we know" not in gap["total_debt_to_income"].en
+    assert "latest that we know" not in gap["spend_to_income_3"].en
+
+
+def test_a_debt_elsewhere_of_an_earlier_statement_is_named_by_its_month() -> None:
+    sentences = said({0: {"external_debt": None}, 1: {"external_debt": 800.0}})
+    assert "our latest data (January 2025)" in sentences["external_debt_to_income"].en
+    assert (
+        "The debt with other lenders is that of January 2025"
+        in sentences["total_debt_to_income"].en
+    )
+    assert (
+        "其中在其他机构的负债为我们最近获知的2025年1月数据" in sentences["total_debt_to_income"].zh
+    )
+
+
+def test_a_fall_of_the_income_names_both_its_months() -> None:
+    poorer: dict[int, dict[str, object]] = {ago: {"income": 2150.0} for ago in range(4)}
+    text = said(poorer | {0: {"income": None}})["income_change_12"]
+    assert text == Text(
+        "Your monthly income fell from CNY 5,000 in October 2024 to CNY 2,150 in November 2024.",
+        "您的月收入由2024年10月的5,000元降至2024年11月的2,150元。",
+    )
 
 
 def test_a_debt_states_both_its_ends() -> None:

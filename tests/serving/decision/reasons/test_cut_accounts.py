@@ -6,6 +6,7 @@ import datetime
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 import polars as pl
 import pytest
@@ -19,8 +20,8 @@ from tests.support.each import each
 from tests.support.paths import GOLDEN, ROOT
 from tests.support.policies import cut_more
 from tests.support.sentences import WORDING
-from tests.support.slow_facts import Facts, facts_of
-from tests.support.slow_sentences import acceptable
+from tests.support.slow_facts import OF_INCOME, Facts, facts_of
+from tests.support.slow_sentences import acceptable, income_fall
 from training.data.dataset import Source
 from training.data.labels import select_windows
 
@@ -46,25 +47,45 @@ def wrong_sentences(stated: Sequence[Stated], bundle: Bundle) -> list[str]:
     wrong = []
     for decision, reason, facts in each(stated):
         named = reason.features[0].name
-        accounts = compared[decision.product,]
+        accounts: dict[str, list[float | None]]
+        accounts = compared[decision.product,].drop("product").to_dict(as_series=False)
         for language in ("en", "zh"):
-            expected = acceptable(named, facts, accounts[named].to_list(), language)
-            if (fact := second_fact(reason)) is not None:
-                of_fact = acceptable(fact, facts, accounts[fact].to_list(), language)
-                space = " " if language == "en" else ""
-                expected = {f"{two}{space}{one}" for one in expected for two in of_fact}
+            space = " " if language == "en" else ""
+            expected = acceptable(named, facts, accounts[named], language, accounts)
+            if (fact := second_fact(reason, facts)) is not None:
+                of_fact = acceptable(fact, facts, accounts[fact], language, accounts)
+                # A delay that goes on is told first.
+                is_first = named == "days_past_due_now"
+                pairs = product(expected, of_fact) if is_first else product(of_fact, expected)
+                expected = {space.join(pair) for pair in pairs}
+            if tells_fall(decision, reason):
+                falls = income_fall(facts, language) or {""}
+                expected = {f"{one}{space}{fall}".strip() for one in expected for fall in falls}
             if getattr(reason.text, language) not in expected:
                 wrong.append(f"{decision.account_id} {named}: {reason.text.en}; {expected}")
     return wrong
 
 
-def second_fact(reason: Reason) -> str | None:
+def tells_fall(decision: Decision, reason: Reason) -> bool:
+    """Whether a reason is where a fall of the income is told, if it fell."""
+    names = {
+        other.rank: other.features[0].name
+        for other in decision.reasons
+        if other.contribution is not None and other.features[0].value is not None
+    }
+    own = [rank for rank, name in names.items() if name in (*OF_INCOME, "income")]
+    return "income_change_12" not in names.values() and own[:1] == [reason.rank]
+
+
+def second_fact(reason: Reason, facts: Facts) -> str | None:
     """The delinquency that a reason states in a second sentence."""
+    worst = {"worst_days_past_due_6", "worst_days_past_due_12"}
+    if (facts["worst_24_ago"] or 0) <= 12:
+        worst.add("worst_days_past_due_24")
     serious = {
         feature.name: feature.value
         for feature in reason.features
-        if feature.name in ("worst_days_past_due_6", "worst_days_past_due_12")
-        and (feature.value or 0.0) >= 60
+        if feature.name in worst and (feature.value or 0.0) >= 60
     }
     named, *others = reason.features
     second = others[0].name if others else ""

@@ -115,7 +115,9 @@ def test_reasons_are_those_of_a_slow_ranking(
     rows: dict[str, Sequence[float | None]] = {
         name: columns.get(name, BETTER[BY_NAME[name].direction]) for name in MODEL_FEATURES
     }
-    expected = rank_slowly(drawn, own, rows, WORDING, excess=excess)
+    # As in all evidence here, every delay was two months ago.
+    ago = {"worst_24_ago": 2.0}
+    expected = rank_slowly(drawn, own | ago, rows, WORDING, excess=excess)
     groups = principal_groups(found, WORDING)
     assert [ByGroup(group.code, group.named, group.leader) for group in groups] == expected
     reasons = state(found)
@@ -266,6 +268,31 @@ def test_a_reason_is_specific_in_both_languages() -> None:
     assert (reason.code, reason.cause, reason.share) == ("repayment", "behavior", 1.0)
 
 
+def test_a_little_cash_gives_way_to_another_feature_and_never_to_silence() -> None:
+    """2 % of six months' income is nothing that anybody would act on, but a draw is."""
+    pushing = {"cash_to_income_6": 0.3, "cash_months_3": 0.1}
+    little = {"cash_to_income_6": 0.02, "cash_months_3": 1.0}
+    (reason,) = state(evidence(pushing, **little))
+    assert reason.features[0].name == "cash_months_3"
+    assert reason.contribution == pytest.approx(0.4)
+    # The controls: an amount that counts is named, and without another feature a person decides.
+    enough = evidence(pushing, **little | {"cash_to_income_6": 0.5})
+    assert state(enough)[0].features[0].name == "cash_to_income_6"
+    alone = evidence({"cash_to_income_6": 0.3}, **little)
+    assert state(alone) == ()
+    assert unexplainable(alone, WORDING) == ("no_principal_reason",)
+
+
+@pytest.mark.parametrize(("ago", "told"), [(12.0, True), (13.0, False)])
+def test_a_delay_of_a_year_ago_is_told_and_an_older_one_is_not(ago: float, told: bool) -> None:
+    pushing = {"days_past_due_now": 1.5, "worst_days_past_due_24": 0.02}
+    found = evidence(pushing, days_past_due_now=30.0, worst_days_past_due_24=150.0)
+    found = dataclasses.replace(found, amounts={**found.amounts, "worst_24_ago": ago})
+    (reason,) = state(found)
+    assert reason.text.en.startswith("Your statement of October 2026 shows a payment 30 days late.")
+    assert ("150 days late with a payment, the longest delay" in reason.text.en) == told
+
+
 def test_a_short_history_is_not_called_twelve_months() -> None:
     short = evidence({"late_months_12": 0.5}, late_months_12=2.0, months_observed=4.0)
     assert "late with a payment in 2 of the last 4 months" in state(short)[0].text.en
@@ -278,7 +305,7 @@ def test_a_number_of_one_is_singular() -> None:
     single = evidence({"months_on_time": 0.5}, compared({"months_on_time": [9.0] * 4}), **ONE_MONTH)
     assert state(single)[0].text.en.startswith("You have paid on time for 1 month, ")
     # 11, 2 and 1.1 are plural.
-    for value, plural in ((11.0, "11 times"), (2.0, "2 times")):
+    for value, plural in ((11.0, "11 times"), (2.0, "twice")):
         many = evidence({"limit_requests_12": 0.5}, limit_requests_12=value)
         assert plural in state(many)[0].text.en
     share = evidence({"external_debt_to_income": 0.5}, external_debt_to_income=1.1)

@@ -41,7 +41,7 @@ def test_every_number_follows_from_the_statements(statements: pl.DataFrame, seed
     facts = facts_of(statements.to_dicts())
     for name, text in each(sentences_of(statements, reference).items()):
         for language in ("en", "zh"):
-            expected = acceptable(name, facts, reference[name], language)
+            expected = acceptable(name, facts, reference[name], language, reference)
             assert getattr(text, language) in expected, name
 
 
@@ -53,7 +53,7 @@ def test_a_wrong_number_is_found(statements: pl.DataFrame, seed: int) -> None:
     facts = facts_of(statements.to_dicts())
     for name, text in each(sentences_of(statements, reference).items()):
         digits = [found.start() for found in re.finditer(r"\d", text.en)]
-        expected = acceptable(name, facts, reference[name], "en")
+        expected = acceptable(name, facts, reference[name], "en", reference)
         for place in digits:
             # By five: an amount half-way between two numbers may be printed as either.
             other = str((int(text.en[place]) + 5) % 10)
@@ -131,7 +131,7 @@ def test_an_account_of_one_month_has_a_last_month() -> None:
     sentences = sentences_of(once, drawn_reference(0))
     assert sentences["late_months_6"].en == "In January 2024 you were late with a payment."
     assert sentences["payment_mean_6"].en.startswith("You paid nothing in the last month.")
-    assert "2 times in the last month" in sentences["credit_inquiries_3"].en
+    assert "twice in the last month" in sentences["credit_inquiries_3"].en
 
 
 def at(months: int, **changes: object) -> dict[str, Text]:
@@ -148,13 +148,12 @@ def test_sentences_of_what_customers_asked_about() -> None:
     )
     late = at(8, days_past_due=120)
     assert late["worst_days_past_due_12"].en == (
-        "In August 2024 you were 120 days late with a payment, "
-        "the longest delay of the last 8 months."
+        "In August 2024 you were 120 days late with a payment."
     )
     poorer = at(8, income=1100.0)
     assert poorer["income_change_12"] == Text(
-        "Your monthly income fell from CNY 5,000 in July 2024 to CNY 1,100.",
-        "您的月收入由2024年7月的5,000元降至1,100元。",
+        "Your monthly income fell from CNY 5,000 in July 2024 to CNY 1,100 in August 2024.",
+        "您的月收入由2024年7月的5,000元降至2024年8月的1,100元。",
     )
     fuller = at(8, balance=490.0)
     assert fuller["utilization_rise_6"].en.startswith(
