@@ -97,7 +97,8 @@ def second_fact(reason: Reason, facts: Facts) -> str | None:
 
 @pytest.fixture(scope="module")
 def golden() -> Bundle:
-    return cut_more(load(GOLDEN))
+    # With the texts as they are now, which the slow sentences read too.
+    return replace(cut_more(load(GOLDEN)), wording=WORDING)
 
 
 @pytest.fixture(scope="module")
