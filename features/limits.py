@@ -17,6 +17,11 @@ _ACCOUNT_ID = re.compile(ACCOUNT_ID_PATTERN)
 FIRST_MONTH = datetime.date(1900, 1, 1)
 LAST_MONTH = datetime.date(2099, 12, 1)
 MONTH_PATTERN = "^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$"  # FIRST_MONTH to LAST_MONTH as text
+MONTHS = frozenset(  # all that the pattern matches
+    f"{year}-{month:02d}"
+    for year in range(FIRST_MONTH.year, LAST_MONTH.year + 1)
+    for month in range(1, 13)
+)
 MONTH_FORM = f"a month as YYYY-MM, from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
 LARGEST_AMOUNT = 1e9
 # One fen, the unit of an amount.  Whatever brings amounts in rounds them to it: a remainder of

@@ -130,7 +130,7 @@ def _text(
     language: Language,
 ) -> str:
     """A paragraph each on the decision or proposal, the reasons, and the customer's rights."""
-    parts = {name: str(getattr(part, language)) for name, part in wording.notice.items()}
+    parts = _Parts(wording.notice, language)
     proposal = ""
     if outcome.action == "review":
         proposal = parts[_proposal(outcome)].format(**values)
@@ -157,6 +157,17 @@ def _gives_less(outcome: Outcome) -> bool:
     """Whether the reasons say why a reduced limit is not higher."""
     is_look = outcome.action == "keep" and not outcome.suspended
     return is_look or outcome.action == "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The templates of a notice in one language."""
+
+    texts: Mapping[str, Text]
+    language: Language
+
+    def __getitem__(self, name: str) -> str:
+        return str(getattr(self.texts[name], self.language))
 
 
 def _reasons(template: str, reasons: Sequence[Reason], language: Language) -> str:

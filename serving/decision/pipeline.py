@@ -10,7 +10,6 @@ give the same decision to the last bit, whichever other accounts are decided in 
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -20,7 +19,7 @@ import polars as pl
 from features.build import FEATURE_NAMES, Features, latest_accounts, matrix_of, values_of
 from features.schema import StatementError, Violation
 from features.statements import Statements, read_table
-from features.types import Matrix
+from features.types import Mask, Matrix
 from serving.decision.advice.advise import advise_many as advise_cut_accounts
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, check_constraints
 from serving.decision.advice.result import Advice
@@ -78,14 +77,8 @@ def decide(
     Raises:
         ValueError: ``statements`` has several accounts.
     """
-    decisions = decide_many(
-        statements,
-        bundle,
-        decided_at,
-        _of_one(statements, prior),
-        id_key,
-        _of_one(statements, earlier),
-    )
+    priors, before = _of_one(statements, prior), _of_one(statements, earlier)
+    decisions = decide_many(statements, bundle, decided_at, priors, id_key, before)
     if len(decisions) != 1:
         raise ValueError(
             f"decide: expected the statements of one account, got {len(decisions)} accounts"
@@ -271,9 +264,14 @@ def run_stages(
         rank(own, bundle.wording) if outcome.by_model else None
         for outcome, own in zip(outcomes, evidence, strict=True)
     ]
+    unseen = _has_unseen_missing(values, bundle)
     outcomes = [
         _refer_if_unexplainable(
-            outcome, accounts[place], evidence[place], rankings[place], bundle, decided_at
+            outcome,
+            accounts[place],
+            _grounds(outcome, evidence[place], rankings[place], unseen[place], bundle),
+            bundle,
+            decided_at,
         )
         for place, outcome in enumerate(outcomes)
     ]
@@ -364,21 +362,36 @@ def _accounts(
     ]
 
 
-def _refer_if_unexplainable(
+def _has_unseen_missing(values: Matrix, bundle: Bundle) -> Mask:
+    """Whether each account lacks a value that no training row lacked."""
+    is_missing = np.isnan(matrix_of(values, bundle.never_missing))
+    lacks: Mask = np.logical_or.reduce(is_missing, axis=1)
+    return lacks
+
+
+def _grounds(
     outcome: Outcome,
-    account: Account,
     evidence: Evidence,
     ranked: Ranked | None,
+    has_unseen_missing: np.bool_,
     bundle: Bundle,
-    decided_at: datetime.datetime,
-) -> Outcome:
-    """The outcome, or its referral to a reviewer if its reasons may not be stated automatically."""
+) -> tuple[str, ...]:
+    """Why the reasons of an outcome may not be stated automatically; empty if they may."""
     because = unexplainable(evidence, bundle.wording, ranked) if outcome.by_model else ()
     if outcome.looked:
         # Where nothing pushes toward a cut any more, the margin alone is too small.
         because = tuple(ground for ground in because if ground != "no_principal_reason")
-    if any(math.isnan(evidence.values[name]) for name in bundle.never_missing):
-        because += ("unseen_missing",)
+    return (*because, "unseen_missing") if has_unseen_missing else because
+
+
+def _refer_if_unexplainable(
+    outcome: Outcome,
+    account: Account,
+    because: tuple[str, ...],
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+) -> Outcome:
+    """The outcome, or its referral to a reviewer on these grounds."""
     if not because:
         return outcome
     return refer_to_reviewer(outcome, because, account, bundle.policy, decided_at)

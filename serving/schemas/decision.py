@@ -28,6 +28,7 @@ from features.limits import (
     LONGEST_ACCOUNT_ID,
     MONTH_FORM,
     MONTH_PATTERN,
+    MONTHS,
 )
 from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, table
 from features.statements import Row, Statements, read_rows, read_table
@@ -44,7 +45,7 @@ from serving.schemas.reason import (
     make_reason,
     make_since_last,
 )
-from serving.schemas.statement import statement_field
+from serving.schemas.statement import RoundedAmounts, statement_field
 from serving.storage.timestamps import encode_time
 from serving.web.errors import Fault
 from serving.web.models import STRICT, Strict, Text, matching_text
@@ -70,11 +71,11 @@ else:
     Product = Literal[PRODUCTS]
     Statement = create_model(
         "Statement",
-        __base__=Strict,
+        __base__=RoundedAmounts,
         __module__=__name__,
         __doc__="One month of an account.  Amounts in CNY.",
         month=(
-            Annotated[str, *matching_text(MONTH_PATTERN, f"expected {MONTH_FORM}")],
+            Annotated[str, *matching_text(MONTH_PATTERN, f"expected {MONTH_FORM}", MONTHS)],
             Field(description="the month that it closes, YYYY-MM"),
         ),
         **{

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from features.limits import SMALLEST_AMOUNT, round_amount
-from features.schema import Column
+from features.schema import COLUMNS, Column
+from serving.web.models import Strict
 
 # The context in which a request of the audit log is validated.  Earlier versions did not round, and
 # such a request has to be decided on again with the amounts that decided.
@@ -17,6 +18,7 @@ _KIND_TEXT = {
     "amount": f", rounded to {SMALLEST_AMOUNT:g}",
     "whole_number": ", written without a point",
 }
+_AMOUNTS = tuple(column.name for column in COLUMNS if column.kind == "amount")
 _NULL_TEXT = {
     "never": "",
     "any": "; null = unknown",
@@ -41,11 +43,24 @@ def statement_field(column: Column) -> Any:
             le=bound(column.high),
         ),
     ]
-    if column.kind == "amount":
-        number = Annotated[number, *MONEY]
     annotation = number if column.null == "never" else number | None
     unit = column.unit + _KIND_TEXT[column.kind] + _NULL_TEXT[column.null]
     return annotation, Field(description=f"{column.meaning}; {unit}")
+
+
+class RoundedAmounts(Strict):
+    """The base of the statement: amounts are rounded together, after all of them were checked."""
+
+    @model_validator(mode="after")
+    def _round_amounts(self, info: ValidationInfo) -> Self:
+        if info.context is AS_STORED:
+            return self
+        values = self.__dict__  # no field is set: that would validate it again
+        for name in _AMOUNTS:
+            amount = values[name]
+            if amount is not None:
+                values[name] = round_amount(amount)
+        return self
 
 
 def _round(amount: float, info: ValidationInfo) -> float:
@@ -54,5 +69,5 @@ def _round(amount: float, info: ValidationInfo) -> float:
     return round_amount(amount)
 
 
-# The annotations of every amount.
+# The annotations of every other amount.
 MONEY: tuple[Any, ...] = (AfterValidator(_round),)

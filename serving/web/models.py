@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -29,8 +30,13 @@ class Text(Strict):
     zh: str
 
 
-def matching_text(pattern: str, message: str, **schema: str) -> tuple[Any, ...]:
-    """Return pydantic annotations for a string that matches `pattern`.
+def matching_text(
+    pattern: str,
+    message: str,
+    known: Collection[str] = (),
+    **schema: str,
+) -> tuple[Any, ...]:
+    """Return pydantic annotations for a string that matches `pattern`, as those of `known` do.
 
     A mismatch is refused with `message`: pydantic's own message would repeat the regular
     expression. `schema` is added to the JSON schema.
@@ -39,6 +45,8 @@ def matching_text(pattern: str, message: str, **schema: str) -> tuple[Any, ...]:
     matching = TypeAdapter(Annotated[str, Field(pattern=pattern)])
 
     def check(text: str) -> str:
+        if text in known:
+            return text
         try:
             return matching.validate_python(text)
         except ValidationError:

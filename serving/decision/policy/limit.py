@@ -205,10 +205,14 @@ def limit_by_model(probability: Vector, lines: Lines, policy: Policy) -> Vector:
 def limits_by_model(accounts: Sequence[Account], policy: Policy) -> tuple[Vector, Mask]:
     """:func:`limit_by_model` and :func:`near_cut_off` of these accounts, both (accounts,)."""
     probability = np.array([account.probability_measured for account in accounts])
-    lines = lines_of_accounts(accounts, policy)
     # math.log, one by one: np.log differs from it in the last bit on some processors.
     log_odds = np.array([account.log_odds_measured for account in accounts])
-    near = near_cut_off(log_odds, lines.cut_off, policy)
+    cut_off = cut_offs_of([account.product for account in accounts], policy)
+    near = near_cut_off(log_odds, cut_off, policy)
+    if (probability <= cut_off).all():
+        # Most calls are for one account that keeps its limit: it needs no lines.
+        return np.array([account.limit_measured for account in accounts]), near
+    lines = lines_of_accounts(accounts, policy)
     return limit_by_model(probability, lines, policy), near
 
 

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME, Feature, Unit
@@ -118,6 +119,7 @@ def say_rule(hit: RuleHit) -> Text:
     return join(sentence, Text(f"This rule comes from {rule.source}.", f"依据：{rule.source}。"))
 
 
+@lru_cache(maxsize=8192)  # the medians, and each value once a language and once to be compared
 def number(
     value: float,
     unit: Unit,

@@ -13,6 +13,7 @@ from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.base import ApiRequest, parse
 from serving.schemas.decision import BatchRequest, Request
 from serving.web.errors import ApiError, Problem
+from tests.support.each import each
 
 MODELS: list[type[ApiRequest]] = [
     Request,
@@ -21,6 +22,9 @@ MODELS: list[type[ApiRequest]] = [
     *(operation.body for operation in OPERATIONS if operation.body is not None),
 ]
 BRACKETS = {"[": "]", '{"a":': "}", '[{"reason":': "}]"}
+
+
+ACCOUNTS = ("a", "a:b", "a:b:c", "0::::::::::::::")
 
 
 def refused(model: type[ApiRequest], body: str) -> Problem:
@@ -97,3 +101,38 @@ def test_a_repeated_field_is_refused_at_its_path(repeat: str, paths: list[str]) 
     assert problem.status == 422
     assert [fault.path for fault in problem.errors] == paths
     assert {fault.message for fault in problem.errors} == {"expected each field once"}
+
+
+def with_one_field_repeated(value: Any, place: int) -> tuple[str, int]:
+    """The JSON of a value in which the object at ``place`` has its first field twice.
+
+    Objects are counted in the order in which they begin; the number of those left is returned too.
+    """
+    if isinstance(value, dict):
+        fields = []
+        repeats = place == 0
+        place -= 1
+        for name, inner in value.items():
+            text, place = with_one_field_repeated(inner, place)
+            fields.append(f"{json.dumps(name)} : {text}")
+        return "{" + ",".join(fields[: int(repeats)] + fields) + "}", place
+    if isinstance(value, list):
+        items = []
+        for inner in value:
+            text, place = with_one_field_repeated(inner, place)
+            items.append(text)
+        return "[" + ",".join(items) + "]", place
+    return json.dumps(value).replace(":", "\\u003a" if place % 2 else ":"), place
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_a_field_repeated_anywhere_is_refused_and_colons_in_texts_are_not(account: str) -> None:
+    batch = {"accounts": [examples.REQUEST | {"account_id": account + end} for end in "xy"]}
+    objects = 1 + 2 * (1 + len(examples.REQUEST["statements"]))
+    for place in each(range(objects)):
+        body, left = with_one_field_repeated(batch, place)
+        assert left < 0
+        problem = refused(BatchRequest, body)
+        assert [fault.message for fault in problem.errors] == ["expected each field once"]
+    for place in (objects, objects + 1):
+        assert parse(BatchRequest, with_one_field_repeated(batch, place)[0].encode()).accounts

@@ -31,7 +31,8 @@ def test_amounts_are_those_evaluated_together(some_windows: pl.DataFrame) -> Non
 
 def test_there_is_no_other_amount(some_windows: pl.DataFrame) -> None:
     window = lay_out(check(some_windows))
-    amounts = Amounts(WindowAmounts(window, [MONTH]), 0)
+    months = [MONTH] * len(window.months_observed)
+    amounts = Amounts(WindowAmounts(window, months), 0)
     assert amounts.get("income", 1.5) == 1.5
     assert "income" not in amounts
     with pytest.raises(KeyError, match="income"):
