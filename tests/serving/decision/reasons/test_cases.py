@@ -126,7 +126,7 @@ def test_a_late_payment_says_what_was_not_paid() -> None:
     assert late(0.0) == Text(
         "As of your statement of February 2025, you are 30 days overdue: you paid nothing on your "
         "bill of January 2025, CNY 3,134.",
-        "截至2025年2月账单，您已逾期30天：2025年1月的账单3,134元您未还款。",
+        "截至2025年2月账单，您已逾期30天：对2025年1月的账单（3,134元），您没有还款。",
     )
 
 
@@ -199,9 +199,13 @@ def test_a_fall_of_the_income_names_both_its_months() -> None:
     poorer: dict[int, dict[str, object]] = {ago: {"income": 2150.0} for ago in range(4)}
     text = said(poorer | {0: {"income": None}})["income_change_12"]
     assert text == Text(
-        "Your monthly income fell from CNY 5,000 in October 2024 to CNY 2,150 in November 2024.",
-        "您的月收入由2024年10月的5,000元降至2024年11月的2,150元。",
+        "Your monthly income fell: it was CNY 5,000 in October 2024 and has been CNY 2,150 since "
+        "November 2024.",
+        "您的月收入下降：2024年10月为5,000元，2024年11月起为2,150元。",
     )
+    # Of a fall that was larger for a while, the present income is told and its first month.
+    lower = poorer | {2: {"income": 900.0}, 3: {"income": 900.0}}
+    assert "has been CNY 2,150 since January 2025." in said(lower)["income_change_12"].en
 
 
 def test_a_debt_states_both_its_ends() -> None:

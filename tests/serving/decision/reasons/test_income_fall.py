@@ -16,7 +16,7 @@ from serving.decision.config.strict_toml import ConfigError
 from serving.decision.golden import load
 from serving.decision.pipeline import stages
 from serving.decision.reasons.income_fall import income_fell, tell_income_fall
-from serving.decision.reasons.ranking import Evidence, Reason, ReasonFeature
+from serving.decision.reasons.ranking import Evidence, Reason, ReasonFeature, sums_of
 from serving.decision.result import Decision
 from tests.support.accounts import quiet_account
 from tests.support.each import each
@@ -29,8 +29,9 @@ from tests.support.slow_sentences import REASONS, income_fall
 DECIDED_AT = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.UTC)
 STATEMENTS = ROOT / "tests" / "golden" / "answers" / "statements.parquet"
 FALL = Text(
-    "Your monthly income fell from CNY 12,100 in January 2024 to CNY 5,200 in February 2024.",
-    "您的月收入由2024年1月的12,100元降至2024年2月的5,200元。",
+    "Your monthly income fell: it was CNY 12,100 in January 2024 and has been CNY 5,200 since "
+    "February 2024.",
+    "您的月收入下降：2024年1月为12,100元，2024年2月起为5,200元。",
 )
 
 
@@ -101,7 +102,7 @@ def untold(bundle: Bundle) -> list[str]:
     for decision, _ in each(fallen):
         assert decision.notice is not None
         text = decision.notice.text
-        english, chinese = text.en.count("income fell from"), text.zh.count("月收入由")
+        english, chinese = text.en.count("income fell:"), text.zh.count("月收入下降：")
         if (english, chinese) != (1, 1):
             silent.append(decision.account_id)
     return silent
@@ -113,6 +114,21 @@ def test_every_fall_is_told_once() -> None:
     assert untold(current) == []
     # The control: without the sentence some are silent.
     assert untold(replace(current, wording=replace(WORDING, income_fall=None)))
+
+
+def test_a_fall_that_is_no_reason_counted_less_than_every_reason() -> None:
+    """As the notice says of it."""
+    bundle = replace(cut_more(load(GOLDEN)), wording=WORDING)
+    result = stages(pl.read_parquet(STATEMENTS), bundle, DECIDED_AT)
+    known = WORDING.notice["also_known"].en.split("{")[0]
+    told = []
+    for decision, evidence in zip(result.decisions, result.evidence, strict=True):
+        text = "" if decision.notice is None else decision.notice.text.en
+        if known in text and "income fell:" in text.split(known)[1].split("\n")[0]:
+            told.append((decision, sums_of(evidence.contributions)["capacity"]))
+    for decision, capacity in each(told):
+        for reason in decision.reasons:
+            assert reason.contribution is None or capacity < reason.contribution
 
 
 def test_a_misspelt_feature_is_refused() -> None:

@@ -152,8 +152,9 @@ def test_sentences_of_what_customers_asked_about() -> None:
     )
     poorer = at(8, income=1100.0)
     assert poorer["income_change_12"] == Text(
-        "Your monthly income fell from CNY 5,000 in July 2024 to CNY 1,100 in August 2024.",
-        "您的月收入由2024年7月的5,000元降至2024年8月的1,100元。",
+        "Your monthly income fell: it was CNY 5,000 in July 2024 and has been CNY 1,100 since "
+        "August 2024.",
+        "您的月收入下降：2024年7月为5,000元，2024年8月起为1,100元。",
     )
     fuller = at(8, balance=490.0)
     assert fuller["utilization_rise_6"].en.startswith(
