@@ -41,6 +41,7 @@ from serving.reviews.service import Reviews
 from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request
+from serving.storage.container import check_lasting
 from serving.storage.models import BUNDLE_FOLDER, MODEL
 from serving.storage.settings import read_drain, read_settings
 from serving.telemetry.logs import ValueFilter
@@ -104,6 +105,7 @@ class LimitReduction:
         start_telemetry()
         service, settings = cast(DescribedService, LimitReduction), read_settings()
         read_drain()
+        check_lasting(settings)
         check_single_writer(settings, service.worker_count)
         folder = Path(service.inner.stored.resolve().path) / BUNDLE_FOLDER
         bundle = load(folder)

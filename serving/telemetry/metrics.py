@@ -75,7 +75,6 @@ _KINDS: Mapping[int, str] = {
     HTTPStatus.GONE: "erased",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "media_type",
-    HTTPStatus.MISDIRECTED_REQUEST: "host",
     HTTPStatus.UNPROCESSABLE_ENTITY: "invalid",
     HTTPStatus.TOO_MANY_REQUESTS: "rate",
     HTTPStatus.INTERNAL_SERVER_ERROR: "fault",
