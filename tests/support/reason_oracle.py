@@ -160,6 +160,6 @@ def facts_slowly(
 def is_fact(name: str, values: Mapping[str, float], wording: Wording) -> bool:
     """Whether a feature has a value that is never silent."""
     for fact in wording.never_silent:
-        if fact.feature == name and values[name] >= fact.at_least:
+        if fact.feature == name and not fact.beside and values[name] >= fact.at_least:
             return fact.ago is None or values[fact.ago] <= fact.within
     return False

@@ -162,6 +162,7 @@ class NeverSilent:
     at_least: float  # in the feature's unit
     ago: str | None = None  # the amount that says how many months ago it was
     within: float = math.inf  # months; what was longer ago may be silent
+    beside: bool = False  # told only where its group is stated without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,16 +238,17 @@ def read_wording(text: str) -> Wording:
 
 def _never_silent(sections: Sequence[Section]) -> tuple[NeverSilent, ...]:
     # A misspelt feature would silence the fact without a word.
-    facts = []
-    for table in sections:
-        feature = table.choice("feature", MODEL_FEATURES)
-        at_least = table.number("at_least")
-        if "ago" in table:
-            ago = table.choice("ago", sorted(MONTHS_AGO))
-            facts.append(NeverSilent(feature, at_least, ago, table.number("within")))
-        else:
-            facts.append(NeverSilent(feature, at_least))
-    return tuple(facts)
+    return tuple(_fact(table) for table in sections)
+
+
+def _fact(table: Section) -> NeverSilent:
+    feature = table.choice("feature", MODEL_FEATURES)
+    at_least = table.number("at_least")
+    is_beside = table.flag("beside") if "beside" in table else False
+    if "ago" not in table:
+        return NeverSilent(feature, at_least, beside=is_beside)
+    ago = table.choice("ago", sorted(MONTHS_AGO))
+    return NeverSilent(feature, at_least, ago, table.number("within"), is_beside)
 
 
 def _income_fall(section: Section) -> IncomeFall:

@@ -49,7 +49,7 @@ def feature_to_name(
     if group not in wording.groups:
         return None
     named, most_better, least = None, 0.0, wording.named_share * total
-    facts = {fact.feature for fact in wording.never_silent if _is_so(fact, evidence)}
+    facts = {fact.feature for fact in _facts_in(evidence, wording)}
     for name in pushing_features(group, evidence):
         if evidence.contributions[name] < wording.named_share * total:
             break  # the others pushed less
@@ -79,6 +79,12 @@ def _is_not_for(name: str, evidence: Evidence, wording: Wording) -> bool:
     return least is not None and evidence.values[name] < least
 
 
+def _facts_in(evidence: Evidence, wording: Wording, *, beside: bool = False) -> list[NeverSilent]:
+    """The facts of an account that are never silent, or those told only beside others."""
+    declared = [fact for fact in wording.never_silent if fact.beside == beside]
+    return [fact for fact in declared if _is_so(fact, evidence)]
+
+
 def _is_so(fact: NeverSilent, evidence: Evidence) -> bool:
     """Whether an account has a fact that is never silent."""
     is_recent = fact.ago is None or evidence.amounts.get(fact.ago, math.nan) <= fact.within
@@ -102,16 +108,23 @@ def says_more(fact: str, named: str, evidence: Evidence, wording: Wording) -> bo
     return BY_NAME[named].unit != BY_NAME[fact].unit or value != said
 
 
-def facts_of(sums: Mapping[str, float], evidence: Evidence, wording: Wording) -> dict[str, str]:
-    """Each group with facts that are never silent, and the worst of them, the first of equals."""
+def facts_of(
+    sums: Mapping[str, float],
+    evidence: Evidence,
+    wording: Wording,
+    *,
+    beside: bool = False,
+) -> dict[str, str]:
+    """Each group with facts that are never silent, and the worst of them, the first of equals.
+
+    With ``beside``, those that are told only where their group is stated anyway.
+    """
     facts: dict[str, str] = {}
-    for fact in wording.never_silent:
+    for fact in _facts_in(evidence, wording, beside=beside):
         group = group_of(fact.feature)
         contribution = evidence.contributions.get(fact.feature, 0.0)
         # A group without a text can be stated by nobody; a large one refers the decision.
         if contribution <= 0 or sums[group] <= 0 or group not in wording.groups:
-            continue
-        if not _is_so(fact, evidence):
             continue
         other = facts.get(group)
         if other is None or evidence.values[fact.feature] > evidence.values[other]:
@@ -122,9 +135,8 @@ def facts_of(sums: Mapping[str, float], evidence: Evidence, wording: Wording) ->
 def worst_fact(evidence: Evidence, wording: Wording) -> str | None:
     """The worst fact that is never silent, whether or not it pushed; None if there is none."""
     worst: str | None = None
-    for fact in wording.never_silent:
-        has_text = group_of(fact.feature) in wording.groups
-        if not has_text or not _is_so(fact, evidence):
+    for fact in _facts_in(evidence, wording):
+        if group_of(fact.feature) not in wording.groups:
             continue
         if worst is None or evidence.values[fact.feature] > evidence.values[worst]:
             worst = fact.feature

@@ -194,6 +194,7 @@ def principal_groups(
     ranked = ranked or rank(evidence, wording)
     sums, eligible = ranked.sums, ranked.eligible
     facts = facts_of(sums, evidence, wording)
+    besides = facts_of(sums, evidence, wording, beside=True)
     stated = list(eligible)[:most]
     # In addition: no fact takes the place of a group that pushed more.
     stated += [group for group in facts if group not in stated]
@@ -204,7 +205,7 @@ def principal_groups(
         first = sums[stated[0]]
         behind = first - sums[group]
         is_equal = behind <= wording.equal_within and group in ranked.large
-        named, fact = eligible.get(group), facts.get(group)
+        named, fact = eligible.get(group), facts.get(group, besides.get(group))
         principal.append(
             PrincipalGroup(
                 code=group,

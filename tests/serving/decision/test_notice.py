@@ -485,7 +485,7 @@ def test_a_look_and_a_capped_return_say_why_there_is_no_more() -> None:
     assert capped is not None
     for notice in (look, capped):
         assert "\n\nWhy the limit is not higher:\n1. You paid late in 3" in notice.text.en
-        assert "\n\n额度未能提高的原因：\n1. 近6个月中有3个月逾期还款。" in notice.text.zh
+        assert "\n\n额度未能恢复至更高水平的原因：\n1. 近6个月中有3个月逾期还款。" in notice.text.zh
 
 
 def test_a_suspension_that_goes_on_has_reasons_of_its_own_and_not_of_the_limit() -> None:

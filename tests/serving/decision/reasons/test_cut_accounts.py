@@ -87,6 +87,10 @@ def second_fact(reason: Reason, facts: Facts) -> str | None:
         for feature in reason.features
         if feature.name in worst and (feature.value or 0.0) >= 60
     }
+    for feature in reason.features:
+        # A delay of a month, of the last six.
+        if feature.name == "worst_days_past_due_6" and (feature.value or 0.0) >= 30:
+            serious.setdefault(feature.name, feature.value)
     named, *others = reason.features
     second = others[0].name if others else ""
     said = serious.get(named.name) or 0.0

@@ -293,6 +293,20 @@ def test_a_delay_of_a_year_ago_is_told_and_an_older_one_is_not(ago: float, told:
     assert ("150 days late with a payment, the longest delay" in reason.text.en) == told
 
 
+def test_a_delay_of_a_month_is_told_only_beside_its_group() -> None:
+    pushing = {"payment_to_balance_6": 0.3, "worst_days_past_due_6": 0.04}
+    found = evidence(pushing, worst_days_past_due_6=30.0)
+    (reason,) = state(found)
+    assert reason.features[0].name == "payment_to_balance_6"
+    assert reason.text.en.startswith("In August 2026 you were 30 days late with a payment, ")
+    # The controls: a shorter delay is not, and alone it is no reason.
+    shorter = evidence(pushing, worst_days_past_due_6=29.0)
+    assert "days late" not in state(shorter)[0].text.en
+    alone = {"spend_growth": 0.5, "worst_days_past_due_6": 0.04}
+    (other,) = state(evidence(alone, worst_days_past_due_6=30.0))
+    assert other.code == "overspending"
+
+
 def test_a_short_history_is_not_called_twelve_months() -> None:
     short = evidence({"late_months_12": 0.5}, late_months_12=2.0, months_observed=4.0)
     assert "late with a payment in 2 of the last 4 months" in state(short)[0].text.en
@@ -474,9 +488,11 @@ def test_a_serious_delinquency_is_said_wherever_its_group_stands() -> None:
     )
     [once] = state(longest)
     assert once.text.en.count("120 days") == 1
-    # The control: a delay of 59 days is not told.
-    mild = evidence(pushed, COMPARISON, **dict.fromkeys(days, 59.0))
-    assert not any("days late" in own.text.en for own in state(mild))
+    # The controls: a delay of 59 days is told as one of a month, and one of 29 days is not.
+    mild = state(evidence(pushed, COMPARISON, **dict.fromkeys(days, 59.0)))
+    assert sum("59 days late" in own.text.en for own in mild) == 1
+    short = state(evidence(pushed, COMPARISON, **dict.fromkeys(days, 29.0)))
+    assert not any("days late" in own.text.en for own in short)
 
 
 def test_reasons_suffice_where_more_can_be_said() -> None:
