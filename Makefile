@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY := PASSIVE
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode
 
-.PHONY: install demo serve ui test-fast test slow every thorough coverage torture lowest check bench examine docs lock clean
+.PHONY: install demo serve ui test-fast test slow every thorough coverage torture lowest check static bench examine docs lock clean
 
 install: .venv/installed
 
@@ -94,9 +94,13 @@ lowest: install
 check: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(MAKE) --no-print-directory --jobs 2 static coverage
+
+# Beside the fast tests, because both are single processes that leave a core idle.  mypy's own workers were rejected: on a busy
+# machine they do not start within their three seconds, and mypy ends with an internal error.
+static: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) --no-print-directory coverage
 
 # Beside DiCE too where the extra `peers` is installed; the lock leaves it out.
 bench: install

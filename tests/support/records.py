@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import secrets
+import signal
 import tempfile
 import threading
 import time
@@ -187,6 +188,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="clearline-pg") as folder:
             server = servers.get_server(folder, cleanup_mode="delete")
             yield server.get_uri()
+            # An immediate stop: an ordinary one would first write each test's database to disk.
+            stopped = server.get_postmaster_info().process
+            stopped.send_signal(signal.SIGQUIT)
+            stopped.wait(60)
             server.cleanup()
 
 
