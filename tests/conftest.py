@@ -22,7 +22,10 @@ from tests.support.paths import ROOT
 # The fixtures import what they use themselves: the process that only hands tests to the workers
 # reads this file too, before it starts them.
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from serving.decision.bundle import Bundle
+    from tests.support.scheduling import FilesTogether
     from training.data.dataset import Source
     from training.data.labels import Labelled
     from training.fit.fit import Fitted
@@ -97,7 +100,21 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesTogether | None:
+    """The scheduler of ``--dist loadfile``; None is xdist's own for the other ways."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.support.scheduling import FilesTogether
+
+    return FilesTogether(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        from tests.support.scheduling import put_longest_first
+
+        put_longest_first(items)
     for item in items:
         place = item.path.relative_to(ROOT).as_posix()
         fixtures = set(getattr(item, "fixturenames", ()))

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.support.policies import POLICY_TEXT, without_control_arm
+from tests.support.project_copies import copy_packages
 
 pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs" / "modelling" / "first_experiment.md"
@@ -37,10 +38,7 @@ def page_blocks() -> list[tuple[str, str]]:
 
 
 def copy_project(target: Path) -> None:
-    for package in ("features", "serving", "training"):
-        shutil.copytree(
-            ROOT / package, target / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    copy_packages(target)
     for file in ("pyproject.toml", "README.md", "LICENSE", "requirements.lock"):
         shutil.copy(ROOT / file, target / file)
     # The project's policy would leave the page's cut account alone in one run of a hundred.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from features.catalogue import BY_NAME
 from tests.support.paths import ROOT
+from tests.support.project_copies import copy_packages
 
 pytestmark = pytest.mark.slow  # it fits a model in a copy of the project
 
@@ -45,8 +45,7 @@ def apply_recipes(project: Path) -> None:
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What tests/support/follow_recipes.py prints in a copy with the recipes."""
     project = tmp_path_factory.mktemp("recipes")
-    for package in ("features", "serving", "training"):
-        shutil.copytree(ROOT / package, project / package)
+    copy_packages(project)
     apply_recipes(project)
     # -P and PYTHONPATH: Python imports this copy, not the installed project.
     run = subprocess.run(

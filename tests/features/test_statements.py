@@ -77,9 +77,22 @@ def outcome(read: Callable[[], tuple[object, ...]]) -> tuple[object, ...]:
         return str(error), error.violations
 
 
-@settings(max_examples=400)
+@settings(max_examples=60)
 @given(damaged())
 def test_statements_are_read_as_the_rules_of_the_schema_have_them(statements: pl.DataFrame) -> None:
+    check_reading(statements)
+
+
+@pytest.mark.slow
+@settings(max_examples=400)
+@given(damaged())
+def test_many_statements_are_read_as_the_rules_of_the_schema_have_them(
+    statements: pl.DataFrame,
+) -> None:
+    check_reading(statements)
+
+
+def check_reading(statements: pl.DataFrame) -> None:
     expected = outcome(lambda: checked_contents(statements))
     assert outcome(lambda: contents(read_table(statements))) == expected
     assert outcome(lambda: contents(read_rows(statements.rows()))) == expected

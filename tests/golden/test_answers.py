@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
 from serving.api.answers import Basis, answer_requests
 from serving.decision.bundle import Bundle
@@ -110,6 +111,7 @@ def test_a_thousand_accounts_are_answered_as_before() -> None:
     assert set(committed["actions"]) == {"keep", "reduce", "review", "suspend"}
 
 
+@pytest.mark.integration
 def test_every_stated_reason_pushed_toward_the_cut() -> None:
     statements = pl.read_parquet(FOLDER / "statements.parquet")
     windows = statements.partition_by("account_id", maintain_order=True)

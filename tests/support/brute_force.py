@@ -7,7 +7,6 @@ the routing has an independent oracle too.
 
 from __future__ import annotations
 
-from itertools import combinations
 from math import factorial
 
 import lightgbm as lgb
@@ -17,21 +16,19 @@ import numpy as np
 def shapley_values(row: np.ndarray, reference: np.ndarray, model: lgb.Booster) -> np.ndarray:
     """The values of one row, float64 (features,)."""
     features = len(row)
-    coalitions: list[frozenset[int]] = []
-    for size in range(features + 1):
-        coalitions += map(frozenset, combinations(range(features), size))
-    rows = np.repeat(reference[None], len(coalitions), axis=0)
-    for place, coalition in enumerate(coalitions):
-        for feature in coalition:
-            rows[place, :, feature] = row[feature]
+    # A coalition is a number: its bits are its members.
+    coalitions = np.arange(2**features)
+    bits = 1 << np.arange(features)
+    members = coalitions[:, None] & bits > 0
+    rows = np.where(members[:, None, :], row, reference[None])
     raw = np.asarray(model.predict(rows.reshape(-1, features), raw_score=True, num_threads=1))
-    means = raw.reshape(len(coalitions), -1).mean(axis=1)
-    payoff = dict(zip(coalitions, means, strict=True))
+    payoff = raw.reshape(len(coalitions), -1).mean(axis=1)
+    sizes = members.sum(axis=1)
+    orders = [factorial(size) * factorial(features - size - 1) for size in range(features)]
+    weight = np.array(orders) / factorial(features)
     values = np.zeros(features)
-    for coalition in coalitions:
-        size = len(coalition)
-        orders = factorial(size) * factorial(features - size - 1) if size < features else 0
-        for feature in set(range(features)) - coalition:
-            gain = payoff[coalition | {feature}] - payoff[coalition]
-            values[feature] += orders / factorial(features) * gain
+    for feature in range(features):
+        without = coalitions[~members[:, feature]]
+        gain = payoff[without | bits[feature]] - payoff[without]
+        values[feature] = (weight[sizes[without]] * gain).sum()
     return values

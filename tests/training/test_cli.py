@@ -147,6 +147,7 @@ def test_request_is_of_a_hold_out_account_that_gets_the_action(
     assert assign_splits(pl.Series([request.account_id]), SPLIT).tolist() == ["test"]
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_the_first_hold_out_accounts_that_are_cut(
     store: Store, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,6 +293,7 @@ def test_an_option_of_another_command_is_refused(
     assert "unrecognized arguments" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interruption_is_printed_and_recorded_in_the_run(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +349,7 @@ def test_a_missing_file_is_named(
     assert_refused(result, "promote", f"{missing}: no such file or directory")
 
 
+@pytest.mark.slow
 def test_trees_without_a_split_are_refused_and_no_version_is_registered(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ def rounded(value: float, name: str) -> object:
     return pytest.approx(value, abs=half_step + 1e-9, nan_ok=True)
 
 
+@pytest.mark.integration
 @settings(max_examples=200)
 @given(window())
 def test_shares_of_income_are_those_of_a_slow_computation(drawn: pl.DataFrame) -> None:

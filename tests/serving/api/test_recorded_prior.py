@@ -42,7 +42,8 @@ from tests.support.submissions import answer_to, answer_to_batch, submission
 Json = dict[str, Any]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+# The fixture of a server is looked up by name, where tests/conftest.py does not see it.
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
 def log(request: pytest.FixtureRequest) -> AuditLog:
     """An empty audit log in each database."""
     opened: AuditLog = request.getfixturevalue(

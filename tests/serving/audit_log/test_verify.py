@@ -415,7 +415,7 @@ TAMPERINGS: tuple[Callable[[random.Random, Log], bool], ...] = (
     "count",
     [
         pytest.param(100, marks=pytest.mark.brief),
-        pytest.param(400, marks=pytest.mark.slow),
+        pytest.param(200, marks=pytest.mark.slow),
         pytest.param(1000, marks=pytest.mark.torture),
     ],
 )

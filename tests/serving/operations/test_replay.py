@@ -223,6 +223,7 @@ def test_the_command_replays_a_period_or_a_decision(
     assert "expected --decision, or --since and --until, got both" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_decision_that_is_left_out_ends_the_command_with_1(
     record: AuditLog,
     golden: Bundle,

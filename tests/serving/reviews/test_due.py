@@ -30,7 +30,8 @@ LAST = TODAY + 4000 * DAY
 POLICY = read_policy(files("serving.decision.config").joinpath("policy.toml").read_text("utf-8"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+# The fixture of a server is looked up by name, where tests/conftest.py does not see it.
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
 def log(request: pytest.FixtureRequest) -> AuditLog:
     """An empty audit log in each database."""
     opened: AuditLog = request.getfixturevalue(
@@ -121,7 +122,9 @@ class Lender:
         append(self.log, [with_next_look(entry, stored, memory, POLICY)])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.integration) for seed in (1, 2))]
+)
 def test_every_due_account_is_listed_once_and_no_other(log: AuditLog, seed: int) -> None:
     """The oracle looks up what is in force for each account there is."""
     lender = Lender(log, seed)

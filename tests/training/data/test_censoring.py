@@ -214,6 +214,7 @@ class Planted:
         return float(np.average(label[kept], weights=weight[kept]))
 
 
+@pytest.mark.slow
 def test_only_reweighting_finds_the_rate_without_cuts() -> None:
     world = Planted(40_000, chance=0.25)
     truth = float(np.isfinite(world.fate).mean())

@@ -48,6 +48,7 @@ def test_every_interval_holds_the_truth_nineteen_times_in_twenty(name: str) -> N
     check_coverage(measure_coverage(case.population, case.accounts, 400), 400)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cut", [(0.1, 0.07), (0.1, 0.1), (0.11, 0.1, 0.07, 0.08, 0.09)])
 def test_intervals_of_groups_hold_the_truth(cut: Sequence[float]) -> None:
     check_coverage(measure_groups(cut, 4700, 300), 300)

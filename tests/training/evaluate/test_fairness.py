@@ -89,6 +89,7 @@ def test_a_small_group_is_kept_with_an_interval_as_wide_as_what_is_known(
     assert ratio["worst_group"] is None
 
 
+@pytest.mark.slow
 def test_planted_unfairness_is_found_and_chance_is_not(evaluated: Evaluation) -> None:
     unfair = impact(
         group_table(

@@ -44,6 +44,7 @@ from training.release.gate_config import load_gates
 EVERY_MONTH, LAST_MONTH = slice(None), slice(1)
 
 
+@pytest.mark.integration
 @given(
     window(),
     st.sampled_from(AMOUNTS),

@@ -236,6 +236,7 @@ def test_with_one_row_an_account_it_is_delong_s(seed: int) -> None:
     assert table.equals(differences(label, first, second, 40))
 
 
+@pytest.mark.integration
 def test_two_equally_good_scores_of_accounts_that_repeat_differ_in_one_of_twenty() -> None:
     p_values = []
     rowwise = []

@@ -138,6 +138,7 @@ def test_too_few_kept_accounts_are_refused(fitted: Fitted, data: Labelled) -> No
         choose_references(fitted, data, BundleConfig(reference_size=100_000))
 
 
+@pytest.mark.slow
 def test_the_manifest_has_the_population_and_its_note(
     fitted: Fitted, data: Labelled, source: Source
 ) -> None:
@@ -239,6 +240,7 @@ def test_agreement_counts_sets_and_first_reasons_and_weighs_products() -> None:
     }
 
 
+@pytest.mark.slow
 def test_agreement_is_of_accounts_that_the_policy_cuts(
     chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:

@@ -52,6 +52,7 @@ def test_a_whole_interval_decides(value: float, bound: float, down: float, up: f
     assert at_least(turned, -bound).outcome is outcome
 
 
+@pytest.mark.integration
 @given(values, values, reaches)
 def test_as_many_accounts_as_it_says_decide(value: float, bound: float, reach: float) -> None:
     assume(abs(value - bound) > 1e-3)

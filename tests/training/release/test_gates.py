@@ -146,6 +146,7 @@ def test_an_honest_refit_passes_every_gate(
         assert all(finding.estimate.value is not None for finding in each(findings))
 
 
+@pytest.mark.slow
 def test_outcomes_that_nobody_saw_refuse_a_version(champion: GateInput) -> None:
     version = champion.version
     accounts = len(version.label)
@@ -170,6 +171,7 @@ def test_outcomes_that_nobody_saw_refuse_a_version(champion: GateInput) -> None:
     assert finding.note.startswith("account left ")
 
 
+@pytest.mark.slow
 def test_a_version_that_ranks_worse_is_refused_for_discrimination(champion: GateInput) -> None:
     """Noise in the log-odds, calibrated again: a model that lost a good part of its features."""
     random = np.random.default_rng(0)
@@ -212,6 +214,7 @@ def test_a_broken_calibration_is_refused_for_calibration(champion: GateInput) ->
     assert (slope.bound, slope.outcome) == ("<= 1.4", Outcome.FAILED)
 
 
+@pytest.mark.slow
 def test_an_unfair_proxy_is_refused_for_fairness(cutting_champion: GateInput) -> None:
     """A world in which the people who apply for credit elsewhere are nearly all of one gender."""
     inquiries = cutting_champion.version.stages.features.column("credit_inquiries_12")
@@ -226,6 +229,7 @@ def test_an_unfair_proxy_is_refused_for_fairness(cutting_champion: GateInput) ->
     assert of(found, "impact_ratio region").passed
 
 
+@pytest.mark.slow
 def test_a_drifting_feature_is_refused_for_stability(champion: GateInput) -> None:
     """After the training months every customer asks for a limit once a month more often."""
     requests = champion.version.stages.features.column("limit_requests_3")
@@ -236,6 +240,7 @@ def test_a_drifting_feature_is_refused_for_stability(champion: GateInput) -> Non
     assert of(found, "score_psi").passed
 
 
+@pytest.mark.slow
 def test_ten_times_the_tables_are_refused_for_cost(champion: GateInput) -> None:
     found = check_gates(replace(champion, version=with_table_lines(champion.version, 10)), GATES)
     assert select_refusing(found) == ("cost",)
@@ -243,6 +248,7 @@ def test_ten_times_the_tables_are_refused_for_cost(champion: GateInput) -> None:
     assert of(found, "lines").passed
 
 
+@pytest.mark.slow
 def test_without_a_champion_the_comparative_measures_are_not_asked(champion: GateInput) -> None:
     found = check_gates(replace(champion, champion=None), GATES)
     assert select_refusing(found) == ()
@@ -299,6 +305,7 @@ def test_a_knife_edge_is_refused_for_nudges(champion: GateInput) -> None:
     assert " accounts within 1 log-odds of the cut-off" in strict.note
 
 
+@pytest.mark.slow
 def test_attributes_that_are_unknown_for_all_accounts_decide_nothing(
     champion: GateInput, source: Source
 ) -> None:
@@ -448,6 +455,7 @@ def test_few_accounts_are_decided_by_no_gate_that_needs_them(champion: GateInput
     assert note.startswith(f"{MIN_CUT} accounts that both models cut would decide, ")
 
 
+@pytest.mark.slow
 def test_no_file_of_gates_decides_without_an_interval(champion: GateInput) -> None:
     """Of 20 defaults, or of 20 accounts without one, the intervals are unknown."""
     lower = read_gates(small_book_gates().replace("min_defaults = 40", "min_defaults = 1"))

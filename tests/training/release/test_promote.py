@@ -262,6 +262,7 @@ def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Pa
     assert rollback(store) == "2"
 
 
+@pytest.mark.slow
 def test_a_bad_version_is_refused_until_it_is_forced(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,7 +154,14 @@ def differing(answers: list[dict[str, Any]], endpoint: Endpoint) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["polars", "remainders", "pandas", "pandas as read from CSV", "records"]
+    "kind",
+    [
+        "polars",
+        "remainders",
+        "pandas",
+        pytest.param("pandas as read from CSV", marks=pytest.mark.slow),
+        pytest.param("records", marks=pytest.mark.slow),
+    ],
 )
 def test_every_hold_out_account_is_answered_as_by_the_endpoint(
     model: Any, endpoint: Endpoint, kind: str, tmp_path: Path
@@ -180,6 +187,7 @@ def test_every_hold_out_account_is_answered_as_by_the_endpoint(
     assert differing(records(answers), endpoint) == []
 
 
+@pytest.mark.slow
 def test_a_score_of_the_bare_booster_would_be_noticed(
     kept: Kept, model: Any, endpoint: Endpoint, data: Labelled
 ) -> None:
@@ -195,6 +203,7 @@ def test_a_score_of_the_bare_booster_would_be_noticed(
     assert differing(answers, endpoint) == [answers[3]["account_id"]]
 
 
+@pytest.mark.slow
 def test_features_are_scored_as_their_statements_are(
     model: Any, data: Labelled, endpoint: Endpoint, source: Source
 ) -> None:
@@ -215,6 +224,7 @@ def test_features_are_scored_as_their_statements_are(
     assert answered.index.equals(shuffled.index)
 
 
+@pytest.mark.slow
 def test_contributions_add_up_to_the_log_odds(model: Any, endpoint: Endpoint) -> None:
     params = {"detail": "full", "decided_at": endpoint.decided_at}
     answers = model.predict(endpoint.statements, params=params)
@@ -285,6 +295,7 @@ def test_features_do_not_get_a_decision(model: Any, data: Labelled) -> None:
 # The page
 
 
+@pytest.mark.slow
 def test_the_page_s_example_runs(
     another_store: Store,
     endpoint: Endpoint,
@@ -361,6 +372,7 @@ def test_an_environment_of_the_model_s_requirements_answers_the_same(
     assert differing(found["answers"], endpoint) == []
 
 
+@pytest.mark.slow
 def test_loading_leaves_the_modules_of_the_process_alone(kept: Kept, model: Any) -> None:
     import serving.decision.pipeline as own
 
@@ -420,6 +432,7 @@ def test_the_archive_is_the_code_and_nothing_else(tmp_path: Path) -> None:
 # MLflow's other tools
 
 
+@pytest.mark.slow
 def test_mlflow_evaluates_the_probabilities_and_the_cuts(
     model: Any, another_store: Store, data: Labelled
 ) -> None:

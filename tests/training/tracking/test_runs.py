@@ -419,6 +419,7 @@ def test_an_exception_after_registering_leaves_a_failed_run_and_no_version_to_pr
     assert promote(another_store, NAME, None) == "1"
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_is_kept_as_failed_with_what_it_was_asked(
     another_store: Store, simulated: Path
 ) -> None:

@@ -346,6 +346,7 @@ def test_a_killed_search_goes_on_and_mlflow_has_every_trial_once(
         }
 
 
+@pytest.mark.slow
 def test_a_search_keeps_its_trials_and_a_figure(
     tuned: tuple[Store, TuneResult], tmp_path: Path
 ) -> None:
@@ -358,6 +359,7 @@ def test_a_search_keeps_its_trials_and_a_figure(
         assert 0.01 < np.mean(np.asarray(image.convert("L")) < 250) < 0.6
 
 
+@pytest.mark.slow
 def test_the_command_fits_the_selected_config(
     tuned: tuple[Store, TuneResult],
 ) -> None:
@@ -372,6 +374,7 @@ def test_the_command_fits_the_selected_config(
     assert (data.as_of_every, config) == (6, found.chosen)
 
 
+@pytest.mark.slow
 def test_tune_fits_straight_away_and_says_what_it_did(
     tuned: tuple[Store, TuneResult], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,6 +390,7 @@ def test_tune_fits_straight_away_and_says_what_it_did(
     assert fitted == {name: as_text(value) for name, value in asdict(found.chosen).items()}
 
 
+@pytest.mark.slow
 def test_a_study_of_other_data_or_settings_is_one_line(
     tuned: tuple[Store, TuneResult], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -421,6 +425,7 @@ def test_bad_settings_are_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_logging_a_trial_is_cheap(tuned: tuple[Store, TuneResult]) -> None:
     store, found = tuned
     children = runs.Children(store, found.run)

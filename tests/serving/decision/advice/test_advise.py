@@ -601,6 +601,7 @@ def test_carrying_on_promises_nothing(advised: list[Advised]) -> None:
         assert advice_of(found).carry_on.restored is None
 
 
+@pytest.mark.slow
 def test_the_path_is_what_the_decision_asked_monthly_gives(
     cut: list[pl.DataFrame],
     advised: list[Advised],
@@ -659,6 +660,7 @@ def with_margin(bundle: Bundle, margin: float) -> Bundle:
     return dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
 
 
+@pytest.mark.slow
 def test_an_application_elsewhere_has_its_price(
     all_cut: list[pl.DataFrame], told: list[Advised], bundle: Bundle, when: datetime.datetime
 ) -> None:

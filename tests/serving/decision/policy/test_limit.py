@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.types import Vector
 from serving.decision.config.economics import FIFTHS
 from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import (
@@ -221,20 +222,27 @@ def test_the_limit_is_continuous_in_the_probability(policy: Policy) -> None:
     The probabilities are a billionth apart around every place where the limit changes, which is
     found by bisection.
     """
-    cut, jumps = policy.cut, 0
-    for account in each(draw_accounts(60, seed=3)):
-        limit = account.features["limit_now"]
-        most = max(cut.minimum_cut_share * limit, cut.minimum_cut_amount) + 2 * cut.rounding
-        low, high = 0.001, 0.999
-        while high - low > 1e-9:
-            # Into the half with the larger fall: it holds a jump, if there is one.
-            middle = (low + high) / 2
-            ends = [by_model(replace(account, probability=p), policy) for p in (low, middle, high)]
-            low, high = (low, middle) if ends[0] - ends[1] > ends[1] - ends[2] else (middle, high)
-        before, after = (by_model(replace(account, probability=p), policy) for p in (low, high))
-        assert before - after <= most, (account, low, before, after)
-        jumps += before > after
-    assert jumps >= 3
+    cut, accounts = policy.cut, draw_accounts(60, seed=3)
+    limit = np.array([account.features["limit_now"] for account in accounts])
+    most = np.maximum(cut.minimum_cut_share * limit, cut.minimum_cut_amount) + 2 * cut.rounding
+    low, high = np.full(60, 0.001), np.full(60, 0.999)
+    while (high - low).max() > 1e-9:
+        # Into the half with the larger fall: it holds a jump, if there is one.
+        middle = (low + high) / 2
+        above, between, below = (limits_at(accounts, at, policy) for at in (low, middle, high))
+        lower = above - between > between - below
+        low, high = np.where(lower, low, middle), np.where(lower, middle, high)
+    jumps = limits_at(accounts, low, policy) - limits_at(accounts, high, policy)
+    for account, jump, largest in each(zip(accounts, jumps, most, strict=True)):
+        assert jump <= largest, account
+    assert (jumps > 0).sum() >= 3
+
+
+def limits_at(accounts: list[Account], probability: Vector, policy: Policy) -> Vector:
+    """The limits of the accounts, each with its own probability."""
+    moved = [replace(a, probability=p) for a, p in zip(accounts, probability, strict=True)]
+    limits, _ = limits_by_model(moved, policy)
+    return limits
 
 
 def test_a_cliff_would_be_found() -> None:

@@ -36,7 +36,11 @@ def at(log_odds_above: float) -> float:
 
 @pytest.mark.parametrize(
     "count",
-    [pytest.param(500, marks=pytest.mark.brief), pytest.param(10_000, marks=pytest.mark.slow)],
+    [
+        pytest.param(200, marks=pytest.mark.brief),
+        pytest.param(2_000, marks=pytest.mark.slow),
+        pytest.param(10_000, marks=pytest.mark.torture),
+    ],
 )
 def test_nothing_changed_nothing_changes(count: int) -> None:
     accounts = draw_accounts(count, seed=18)
@@ -70,6 +74,7 @@ def test_without_a_memory_the_limit_falls_again() -> None:
     assert sum(outcome.action == "reduce" for outcome in again) > 5
 
 
+@pytest.mark.integration
 def test_who_repays_is_never_cut_deeper() -> None:
     random = np.random.default_rng(5)
     # Rules are not asked here: a cap may fall with what is drawn.
@@ -103,6 +108,7 @@ def _first_answers(accounts: list[Account]) -> list[tuple[Account, Outcome]]:
     return list(zip(accounts, apply_many(accounts, POLICY, DECIDED_AT), strict=True))
 
 
+@pytest.mark.integration
 def test_a_limit_that_comes_back_is_within_the_first_limit_and_the_rules() -> None:
     random = np.random.default_rng(7)
     accounts = draw_accounts(500, seed=8)

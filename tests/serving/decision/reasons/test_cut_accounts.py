@@ -133,6 +133,7 @@ def test_no_golden_answer_has_an_unmapped_reason(of_golden: list[Stated]) -> Non
         assert reason.text != WORDING.unmapped, decision.account_id
 
 
+@pytest.mark.slow
 def test_sentences_of_six_thousand_accounts_are_true(source: Source, bundle: Bundle) -> None:
     bundle = cut_more(bundle)
     last = source.statements["month"].max()

@@ -45,6 +45,7 @@ def test_every_number_follows_from_the_statements(statements: pl.DataFrame, seed
             assert getattr(text, language) in expected, name
 
 
+@pytest.mark.integration
 @FEW
 @given(window(months=8), seeds)
 def test_a_wrong_number_is_found(statements: pl.DataFrame, seed: int) -> None:

@@ -35,6 +35,7 @@ def leaf_of(tree: Tree, row: np.ndarray) -> int:
     return ~node
 
 
+@pytest.mark.integration
 @settings(max_examples=150)
 @given(cases(most_reference=40))
 def test_rows_fall_into_lightgbms_leaves(drawn: Case) -> None:

@@ -327,6 +327,7 @@ def test_the_write_ahead_log_beside_a_copy_is_restored_too(
     assert out.startswith("restored     20 rows")
 
 
+@pytest.mark.slow
 def test_an_older_copy_says_which_checkpoints_it_does_not_reach(
     tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:

@@ -346,6 +346,7 @@ def as_long(book: Book) -> tuple[str, ...]:
     return long(*(row for _, row in sorted(rows, reverse=True)))
 
 
+@pytest.mark.integration
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

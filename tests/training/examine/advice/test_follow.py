@@ -123,6 +123,7 @@ def promising(plan: PlanPath, month: datetime.date) -> PlanPath:
     return replace(plan, restored=month, path=path)
 
 
+@pytest.mark.slow
 def test_other_plans_do_not_keep_the_promise(
     cut_accounts: CutAccounts, followed: FollowedPlans
 ) -> None:
@@ -281,6 +282,7 @@ def test_shocks_are_those_until_the_limit_is_back_or_the_month_after_the_promise
     assert 0.02 < found.shocked.mean() < 0.95
 
 
+@pytest.mark.slow
 def test_more_shocks_are_seen_where_more_strike(cut_accounts: CutAccounts) -> None:
     assert not follow_plans(with_shock_rate(cut_accounts, 0.0), ONCE).shocked.any()
     struck = follow_plans(with_shock_rate(cut_accounts, 10.0), ONCE).shocked
@@ -293,6 +295,7 @@ def with_shock_rate(cut: CutAccounts, shock_rate: float) -> CutAccounts:
     return replace(cut, population=replace(cut.population, config=config))
 
 
+@pytest.mark.slow
 def test_who_carries_on_is_asked_for_as_long_as_advice_looks_ahead(
     cut_accounts: CutAccounts,
 ) -> None:

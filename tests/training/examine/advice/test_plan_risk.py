@@ -86,6 +86,7 @@ def simulate_one(cut: CutAccounts, account: int, future: int) -> dict[str, bool]
     }
 
 
+@pytest.mark.slow
 def test_risks_are_those_of_each_account_simulated_by_itself(cut_accounts: CutAccounts) -> None:
     suspended = np.flatnonzero([cut.suspended for cut in cut_accounts.cuts])[:5].tolist()
     which = sorted({*suspended, *range(0, len(cut_accounts), 15)})

@@ -73,6 +73,7 @@ def same_to_the_cent(some: NDArray[Any], others: NDArray[Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @settings(max_examples=150)
 @given(window(), levels_drawn, terms_drawn, st.sampled_from([0.0, 0.05, 0.4]))

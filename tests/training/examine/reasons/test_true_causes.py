@@ -85,6 +85,7 @@ def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
     return table.row(by_predicate=pl.col("explained_by") == name, named=True)
 
 
+@pytest.mark.slow
 def test_an_effect_is_what_the_driver_takes_off_the_probability(
     cut_accounts: CutAccounts, true: TrueEffects
 ) -> None:
@@ -125,6 +126,7 @@ def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: CutAccounts) -> Non
     assert ratio == pytest.approx(0.5, abs=0.1), "four times the futures, half the error"
 
 
+@pytest.mark.slow
 def test_nothing_is_a_cause_at_levels_that_are_not_known(cut_accounts: CutAccounts) -> None:
     comparisons = {
         product: replace(comparison, medians=dict.fromkeys(comparison.medians, float("nan")))

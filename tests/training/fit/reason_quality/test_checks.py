@@ -72,6 +72,7 @@ def test_accounts_of_several_months_are_each_decided_at_their_own(
     assert joined["last"].n_unique() > 1
 
 
+@pytest.mark.slow
 def test_the_tables_of_a_fit_have_metrics(
     result: FitResult, bundle: Bundle, references: dict[str, Population]
 ) -> None:

@@ -123,6 +123,7 @@ def test_without_accounts_past_due_in_the_reference_a_healthy_month_would_alarm(
     assert found.code == 0
 
 
+@pytest.mark.slow
 def test_planted_drift_is_found(
     kept: Kept, simulated: Path, calm_lines: list[str], tmp_path: Path
 ) -> None:

@@ -1,0 +1,52 @@
+"""Which worker of a parallel run gets which tests, and in which order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xdist.scheduler import LoadFileScheduling
+
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    import pytest
+
+# Folders whose files share what takes long to make, a population with its cut accounts: one worker
+# makes it, and runs them all.
+TOGETHER = ("tests/training/examine/",)
+# The longest come first.  At the end of a run, one worker would wait for the long file of another.
+LONGEST = (
+    "tests/docs/test_first_experiment.py",
+    "tests/training/examine/",
+    "tests/docs/test_service_pages.py",
+    "tests/training/tracking/",
+    "tests/training/release/",
+    "tests/serving/test_start.py",
+    "tests/serving/api/test_openapi.py",
+    "tests/training/tune/",
+    "tests/serving/test_no_pickle.py",
+    "tests/serving/test_environment.py",
+    "tests/serving/decision/",
+    "tests/training/test_cli.py",
+    "tests/serving/audit_log/",
+)
+
+
+class FilesTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """A file's tests in one worker, and those of the folders in TOGETHER."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
+def put_longest_first(items: list[pytest.Item]) -> None:
+    """Sort the items in place by LONGEST; otherwise their order stays."""
+
+    def place_of(item: pytest.Item) -> int:
+        file = Path(item.path).relative_to(ROOT).as_posix()
+        fitting = [place for place, start in enumerate(LONGEST) if file.startswith(start)]
+        return fitting[0] if fitting else len(LONGEST)
+
+    items.sort(key=place_of)
