@@ -97,6 +97,7 @@ def _make_decision(
         comparison=explained,
         since_last=describe_rise(since_last, outcome, reasons, bundle.wording),
         also_known=_also_known(outcome, reasons, evidence, bundle),
+        overdue=evidence.values.get("days_past_due_now", 0.0) > 0,
     )
     return Decision(
         decision_id=decision_id,

@@ -61,7 +61,8 @@ class Subject:
     first cut in force, the same if none is.  ``comparison`` explains the comparison
     accounts that sentences of ``reasons`` speak of; None if none can.  ``since_last`` is a sentence
     about the change since the earlier decision; None if there is none to tell.  ``also_known`` is a
-    fact that is never silent and no reason; None if there is none.
+    fact that is never silent and no reason; None if there is none.  An account is ``overdue`` if
+    a payment is due and was not made by its last statement.
     """
 
     account_id: str
@@ -72,6 +73,7 @@ class Subject:
     comparison: Text | None
     since_last: Text | None = None
     also_known: Text | None = None
+    overdue: bool = False
 
 
 def name_account(account_id: str, product: str, wording: Wording) -> Text:
@@ -136,15 +138,19 @@ def _text(
         proposal = parts[_proposal(outcome)].format(**values)
     if "near_cut_off" in outcome.review_because:
         proposal += _BETWEEN[language] + parts["close"]
-    sentences = (parts[name] for name in _sentences(outcome, subject))
+    overdue = ["overdue"] if subject.overdue else []
+    sentences = (parts[name] for name in [*_sentences(outcome, subject), *overdue])
     opening = _BETWEEN[language].join(sentences)
     main = [reason for reason in subject.reasons if reason.leader]
     further = [reason for reason in subject.reasons if not reason.leader]
-    heading = "reasons_for_less" if _gives_less(outcome) else "reasons"
+    heading = "reasons" if len(main) > 1 else "reason"
+    if _gives_less(outcome):
+        heading = "reasons_for_less"
+    further_heading = "further_reasons" if len(further) > 1 else "further_reason"
     paragraphs = (
         opening.format(proposal=proposal, **values),
         _reasons(parts[heading], main, language),
-        _reasons(parts["further_reasons"], further, language),
+        _reasons(parts[further_heading], further, language),
         _also_known(parts["also_known"], subject, language),
         "" if subject.since_last is None else str(getattr(subject.since_last, language)),
         _comparison(subject, wording, language),

@@ -160,7 +160,7 @@ class _Story:
             "same_": change == 0,
             "fell_": change is not None and change < 0,
             "from_nothing_": self.facts["utilization_before_6"] == 0,
-            "unpaid_": self.facts["payment_now"] == 0 and self.facts["bill_now"] != 0,
+            "unpaid_": self._paid_nothing(),
             "part_paid_": bool(self.facts["payment_now"]) and (self._missing() or 0) > 0,
             "nothing_": value == 0,
             "once_": value == 1,
@@ -179,6 +179,11 @@ class _Story:
 
     def _counts(self, kind: str) -> bool:
         return bool(self.facts.get(f"{self.feature}_{kind}"))
+
+    def _paid_nothing(self) -> bool:
+        """Whether nothing was paid of a bill of which something was due."""
+        has_bill = self.facts["payment_now"] == 0 and self.facts["bill_now"] != 0
+        return has_bill and (self._missing() or 0) > 0
 
     def _missing(self) -> Fact:
         """What was due less what was paid, each as it is printed."""

@@ -243,7 +243,8 @@ class _Case:
         if variant in ("unpaid", "part_paid"):
             paid = self.evidence.amounts["payment_now"]
             if variant == "unpaid":
-                return paid == 0 and self.evidence.amounts["bill_now"] > 0
+                has_bill = self.evidence.amounts["bill_now"] > 0
+                return paid == 0 and has_bill and self.missing > 0
             return paid > 0 and self.missing > 0
         if variant == "gaps":
             return self._count("gaps") > 0

@@ -116,10 +116,15 @@ def test_the_reasons_are_numbered_in_their_own_words(name: str, worded: list[Tex
             f"{rank}. {getattr(text, language)}" for rank, text in enumerate(worded, 1)
         ]
         assert len(further) == (len(worded) > 1)
-        assert first.split("\n")[0] == MAIN[language]
+        assert first.split("\n")[0] == ONE[language]
+        headings = [paragraph.split("\n")[0] for paragraph in further]
+        assert set(headings) <= {FURTHER[language] if len(worded) > 2 else OTHER[language]}
 
 
 MAIN = {"en": "Main reasons:", "zh": "主要原因："}
+ONE = {"en": "Main reason:", "zh": "主要原因："}
+FURTHER = {"en": "Further reasons:", "zh": "其他原因："}
+OTHER = {"en": "Further reason:", "zh": "其他原因："}
 
 
 def test_equal_reasons_are_main_reasons_together() -> None:
@@ -343,8 +348,8 @@ def test_the_notice_of_a_reduction_in_full() -> None:
         "On 5 October 2026 we decided to lower the credit limit of your cash loan account "
         "ending in 0042 from CNY 20,000 to CNY 5,500. "
         "The new limit applies from 8 October 2026. We will look at it again on 5 January 2027.\n\n"
-        "Main reasons:\n1. You paid late in 3 of the last 6 months.\n\n"
-        "Further reasons:\n2. Second.\n\n"
+        "Main reason:\n1. You paid late in 3 of the last 6 months.\n\n"
+        "Further reason:\n2. Second.\n\n"
         "This decision was made by automated means alone. "
         "You have the right to refuse a decision made in that way. "
         "If you ask, a person will look at it again, free of charge, and explain it to you. "
@@ -451,7 +456,7 @@ RETURNS: dict[str, tuple[Outcome, str, str]] = {
         "still have to pay what you owe. Before we lowered it, the limit was CNY 20,000. We will "
         "look at it again on 5 January 2027.",
         "我们于2026年10月5日重新评估了您的借款账户（尾号0042），目前仍暂停新增借款，"
-        "信用额度仍为5,000元。已有欠款请继续按期归还。下调前的额度为20,000元。"
+        "信用额度仍为5,000元。暂停期间，您仍须归还已有欠款。下调前的额度为20,000元。"
         "我们将于2027年1月5日再次评估。",
     ),
 }
@@ -492,7 +497,7 @@ def test_a_suspension_that_goes_on_has_reasons_of_its_own_and_not_of_the_limit()
     """The control."""
     look = make_notice(RETURNS["no use"][0], after_cut(REASON), WORDING, POLICY, WHEN)
     assert look is not None
-    assert "\n\nMain reasons:\n1. You paid late in 3" in look.text.en
+    assert "\n\nMain reason:\n1. You paid late in 3" in look.text.en
     assert "higher" not in look.text.en
 
 
@@ -515,6 +520,21 @@ def test_a_return_that_a_person_is_to_confirm_is_proposed(
     assert notice is not None
     assert notice.kind == "under_review"
     assert text in notice.text.en
+
+
+OVERDUE = Text("Please pay the overdue part as soon as you can.", "逾期部分请尽快还清。")
+
+
+@pytest.mark.parametrize("name", sorted(OUTCOMES))
+def test_an_overdue_account_is_told_to_pay_whatever_is_decided(name: str) -> None:
+    about = dataclasses.replace(subject(REASON), overdue=True)
+    notice = make_notice(OUTCOMES[name], about, WORDING, POLICY, WHEN)
+    assert notice is not None
+    for language in LANGUAGES:
+        opening = text_of(notice, language).split("\n\n")[0]
+        assert opening.endswith(getattr(OVERDUE, language))
+        # The control: who is not overdue is not told so.
+        assert getattr(OVERDUE, language) not in text_of(make(OUTCOMES[name], REASON), language)
 
 
 def test_a_plain_keep_before_the_next_look_has_no_notice() -> None:

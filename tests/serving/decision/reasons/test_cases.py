@@ -79,12 +79,12 @@ def test_applications_of_one_month_are_not_spread_over_a_year() -> None:
 @pytest.mark.parametrize(
     ("drawn", "feature", "words"),
     [
-        ({1: 3000.0}, "cash_to_income_6", "only in January 2025: CNY 3,000 (10% of your income"),
-        ({1: 300.0}, "cash_to_income_6", "drew cash only in January 2025: CNY 300."),
+        ({1: 3000.0}, "cash_to_income_6", "in one month, January 2025: CNY 3,000 (10% of your income"),
+        ({1: 300.0}, "cash_to_income_6", "drew cash in one month, January 2025: CNY 300."),
         ({1: 300.0, 3: 200.0}, "cash_to_income_6", "drew CNY 500 in cash, most recently in"),
         ({1: 1500.0, 3: 200.0}, "cash_to_income_6", "drew CNY 1,700 in cash (6% of your income"),
-        ({1: 300.0}, "cash_to_limit_6", "only in January 2025: CNY 300 (30% of your limit)."),
-        ({1: 30.0}, "cash_to_limit_6", "drew cash only in January 2025: CNY 30."),
+        ({1: 300.0}, "cash_to_limit_6", "in one month, January 2025: CNY 300 (30% of your limit)."),
+        ({1: 30.0}, "cash_to_limit_6", "drew cash in one month, January 2025: CNY 30."),
     ],
 )
 def test_a_little_cash_has_no_percentage(drawn: dict[int, float], feature: str, words: str) -> None:
@@ -124,9 +124,9 @@ def late(payment: float, due: float | None = 313.4, days: int = 30) -> Text:
 
 def test_a_late_payment_says_what_was_not_paid() -> None:
     assert late(0.0) == Text(
-        "As of your statement of February 2025, you are 30 days overdue: you paid nothing on your "
-        "bill of January 2025, CNY 3,134.",
-        "截至2025年2月账单，您已逾期30天：对2025年1月的账单（3,134元），您没有还款。",
+        "As of your statement of February 2025, you are 30 days overdue: at least CNY 313 of your "
+        "bill of January 2025, CNY 3,134, was due, and you paid nothing.",
+        "截至2025年2月账单，您已逾期30天：2025年1月账单3,134元，最低还款额为313元，您没有还款。",
     )
 
 
@@ -134,7 +134,7 @@ def test_a_payment_in_part_says_what_is_missing_and_of_which_bill() -> None:
     # 313.4 - 5.6 is 307.8, but a reader subtracts the numbers that are there.
     assert late(5.6) == Text(
         "As of your statement of February 2025, you are 30 days overdue: at least CNY 313 of your "
-        "bill of January 2025 was due, and you paid CNY 6. CNY 307 is missing.",
+        "bill of January 2025 was due, and you paid CNY 6. CNY 307 is still unpaid.",
         "截至2025年2月账单，您已逾期30天：2025年1月账单的最低还款额为313元，您还款6元，尚差307元。",
     )
 
