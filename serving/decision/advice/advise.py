@@ -17,14 +17,28 @@ import datetime
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from features.window import Window
 from serving.decision.advice.arrears import ways_out_of_arrears
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.plans import PlanGrid, finances_of, make_plan_grid
-from serving.decision.advice.result import Advice, FoundPaths
-from serving.decision.advice.search import PlanSearch, search_plans
-from serving.decision.advice.staircase import LimitCut
-from serving.decision.advice.wording import aging_out, hardship_of, plan_notes
+from serving.decision.advice.result import Advice, ApplicationPrice, FoundPaths, PlanPath
+from serving.decision.advice.search import (
+    FIRST_PLANS,
+    PlanSearch,
+    evaluate_plans,
+    settle_courses,
+)
+from serving.decision.advice.staircase import LimitCut, decide_months
+from serving.decision.advice.wording import (
+    ShownPlan,
+    aging_out,
+    carry_on_path,
+    hardship_of,
+    plan_notes,
+    plan_path,
+)
 from serving.decision.bundle import Bundle
 
 _ACCOUNTS_PER_BLOCK = 16  # projected together; the arrays of more do not fit the processor's cache
@@ -116,3 +130,71 @@ def _search_in_blocks(
         with ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(search, blocks))
     return {account: paths for block in found for account, paths in block.items()}
+
+
+def search_plans(
+    searches: Sequence[PlanSearch],
+    window: Window,
+    cuts: Sequence[LimitCut],
+    bundle: Bundle,
+) -> dict[int, FoundPaths]:
+    """For each account the chosen plan and the baselines, month by month.
+
+    First evaluates FIRST_PLANS plans of all accounts in one batch, then the rest for accounts
+    without a solution.
+    """
+    evaluate_plans(searches, FIRST_PLANS, window, cuts, bundle)
+    pending = list(searches)
+    while pending:
+        still_open = [search for search in pending if search.is_open]
+        if still_open:
+            evaluate_plans(still_open, None, window, cuts, bundle)
+        settle_courses(pending, window, cuts, bundle)
+        for search in pending:
+            search.check(bundle)
+        pending = [
+            search
+            for search in pending
+            if search.unsettled or search.is_open or search.prices_application
+        ]
+    as_before = decide_months(
+        [search.cut for search in searches],
+        np.column_stack([search.carry_on.probability for search in searches]),
+        np.stack([search.carry_on.features for search in searches], axis=1),
+        bundle,
+    )
+    found = {}
+    for search, decided in zip(searches, as_before, strict=True):
+        carry_on = carry_on_path(search.carry_on, decided, search.cut)
+        found[search.account] = _found(search, carry_on, bundle)
+    return found
+
+
+def _found(search: PlanSearch, carry_on: PlanPath, bundle: Bundle) -> FoundPaths:
+    income, paths = search.grid.income, []
+    for course, effort in ((search.on_time_only, 0.0), (search.chosen, search.effort)):
+        if course is None or course.settled is None:
+            paths.append(carry_on)
+            continue
+        months = course.settled
+        promises = search.keeps_rules(months) and search.is_safe(months, bundle)
+        shown = ShownPlan(course.plans, effort, income, months, promises)
+        paths.append(plan_path(shown, search.cut, bundle))
+    on_time_only, plan = paths
+    return FoundPaths(
+        plan=plan,
+        on_time_only=on_time_only,
+        carry_on=carry_on,
+        only_harmful=search.only_harmful and plan.restored is None,
+        limit_before=search.cut.limit_before,
+        limit_now=search.cut.limit_after,
+        application=_price_application(search, plan),
+    )
+
+
+def _price_application(search: PlanSearch, plan: PlanPath) -> ApplicationPrice | None:
+    if plan.restored is None or search.applied is None:
+        return None
+    back = search.applied.month_back(search.cut.limit_before)
+    month = None if back is None else max(plan.path[back].month, plan.restored)
+    return ApplicationPrice(search.grid.application, month)

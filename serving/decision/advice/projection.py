@@ -23,7 +23,7 @@ from features.months import add_months
 from features.types import Mask, Matrix, Rows, Vector
 from features.window import Months, Values, Window
 from serving.decision.advice.rollout import Plans, Variation, roll_forward, windows_ahead
-from serving.decision.advice.staircase import LimitCut
+from serving.decision.advice.staircase import Asked, CourseMonths, Decided, LimitCut, Schedule
 from serving.decision.bundle import Bundle
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
@@ -97,6 +97,36 @@ class Projection:
             paid=self.paid[:, trajectories].mean(axis=1),
             probability=_smooth(probability_of(self.log_odds[:, trajectories]).mean(axis=1)),
             features=self.features[:, trajectories].mean(axis=1),
+        )
+
+
+class Course:
+    """A plan with the limits that the decisions of its own months put in force.
+
+    Attributes:
+        plans: The plan, one.
+        guessed: The schedule that it was made with.
+        schedule: In force in each month, as far as is known.
+        asked: The decisions on the months that are projected with the right limits.
+        settled: The months, once the decisions are that schedule; None until then.
+    """
+
+    def __init__(self, plans: Plans, schedule: Schedule, cut: LimitCut) -> None:
+        self.plans, self.guessed, self.schedule = plans, schedule, schedule
+        self.asked = Asked(cut)
+        self.settled: CourseMonths | None = None
+
+    def settle(self, trajectory: int, projection: Projection, decided: Decided) -> None:
+        """Take the decisions on the trajectory that was projected with the schedule."""
+        if decided.schedule != self.schedule:
+            self.asked.forget_after(self.schedule.months_like(decided.schedule))
+            self.schedule = decided.schedule
+            return
+        self.settled = CourseMonths(
+            paid=projection.paid[:, trajectory].tolist(),
+            balance=projection.balances[:, trajectory].tolist(),
+            probability=projection.probabilities[:, trajectory].tolist(),
+            decided=decided,
         )
 
 

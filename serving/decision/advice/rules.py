@@ -44,3 +44,21 @@ def is_no_riskier(probability: Months, as_before: float) -> Mask:
     """
     no_riskier: Mask = probability.mean(axis=0) <= as_before
     return no_riskier
+
+
+def keep_all(
+    balance: Months,
+    limits: Months,
+    probability: Months,
+    balance_now: float,
+    risk_as_before: float,
+) -> Mask:
+    """Whether trajectories of one account keep all of these rules, (trajectories,).
+
+    ``balance``, ``limits`` and ``probability`` are (months, trajectories); ``risk_as_before`` is
+    the mean probability of carrying on.
+    """
+    within = stays_within_limit(balance, limits, balance_now).all(axis=0)
+    owes = owes_no_more(balance[-1], balance_now)
+    keeps: Mask = within & owes & is_no_riskier(probability, risk_as_before)
+    return keeps

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.types import Mask, Rows
-from features.window import Values, Window
+from features.types import Rows
+from features.window import Window
 from serving.decision.advice import rules
 from serving.decision.advice.plans import PlanGrid
-from serving.decision.advice.projection import MeanCourse, Projection, Trajectories, project
-from serving.decision.advice.result import ApplicationPrice, FoundPaths, PlanPath
-from serving.decision.advice.rollout import Plans, Variation, concatenate_plans
+from serving.decision.advice.projection import (
+    Course,
+    MeanCourse,
+    Projection,
+    Trajectories,
+    project,
+)
+from serving.decision.advice.rollout import Variation, concatenate_plans
 from serving.decision.advice.staircase import (
+    CourseMonths,
     Decided,
     LimitCut,
     Schedule,
@@ -23,47 +29,22 @@ from serving.decision.advice.staircase import (
     decide_months,
     guess_steps,
 )
-from serving.decision.advice.wording import CourseMonths, ShownPlan, carry_on_path, plan_path
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import logit
 
 # Plans of each account that are evaluated first, together.  Half of all accounts find theirs among
 # them, and the others lose little.
 FIRST_PLANS = 12
-
-
-class Course:
-    """A plan with the limits that the decisions of its own months put in force.
-
-    Attributes:
-        plans: The plan, one.
-        schedule: In force in each month, as far as is known.
-        settled: The months, once the decisions are that schedule; None until then.
-    """
-
-    def __init__(self, plans: Plans, schedule: Schedule) -> None:
-        self.plans, self.schedule = plans, schedule
-        self.settled: CourseMonths | None = None
-
-    def settle(self, trajectory: int, projection: Projection, decided: Decided) -> None:
-        """Take the decisions on the trajectory that was projected with the schedule."""
-        if decided.schedule != self.schedule:
-            self.schedule = decided.schedule
-            return
-        self.settled = CourseMonths(
-            paid=projection.paid[:, trajectory].tolist(),
-            balance=projection.balances[:, trajectory].tolist(),
-            probability=projection.probabilities[:, trajectory].tolist(),
-            decided=decided,
-        )
+AHEAD = 3  # plans that are settled together with the next one, once one was rejected
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A plan that seems to restore the limit: its position in the grid, and its guessed course."""
+class _Tried:
+    """A plan that is tried: its position in the grid, its course, whether it seems to restore."""
 
     position: int
-    schedule: Schedule
+    course: Course
+    promises: bool
 
 
 class PlanSearch:
@@ -96,7 +77,10 @@ class PlanSearch:
         self._balance_now = balance
         self._position = -1
         self._promises = False
-        self._candidates: Iterator[_Candidate] = iter(())
+        self._rejected = 0
+        # The next plans to try, which are settled together with the one that is tried.
+        self._ahead: list[_Tried] = []
+        self._candidates: Iterator[_Tried] = iter(())
         # Log-odds after the last month and position, of the plans that keep the rules.
         self._safe: list[tuple[float, int]] = []
         self._risk_as_before = math.inf
@@ -110,12 +94,19 @@ class PlanSearch:
     def unsettled(self) -> list[Course]:
         """The courses that have to be projected."""
         courses = [self.on_time_only] if self.chosen is None else [self.on_time_only, self.chosen]
+        courses += [tried.course for tried in self._ahead]
         return [course for course in courses if course.settled is None]
 
     @property
     def prices_application(self) -> bool:
-        """Whether the price of an application is still to be found for the plan that is tried."""
-        return self._promises and self.applied is None and self.grid.application > 0
+        """Whether the price of an application is to be found now for the plan that is tried.
+
+        That is at once for the first plan, which most accounts keep, and for another one when it is
+        chosen.
+        """
+        is_missing = self._promises and self.applied is None and self.grid.application > 0
+        is_settled = self.chosen is not None and self.chosen.settled is not None
+        return is_missing and (self._rejected == 0 or is_settled)
 
     @property
     def effort(self) -> float:
@@ -156,18 +147,29 @@ class PlanSearch:
         self._risk_as_before = float(self.carry_on.probability.mean())
         limits, stopped = guess_steps(projection.log_odds[:, trajectories[:1]], self.cut, bundle)
         schedule = self._schedule(limits[:, 0].tolist(), stopped[:, 0].tolist())
-        self.on_time_only = Course(self.grid.on_time_only, schedule)
+        self.on_time_only = Course(self.grid.on_time_only, schedule, self.cut)
 
     def check(self, bundle: Bundle) -> None:
-        """Reject the plan that is tried, if its months are settled and it may not be chosen."""
-        if self.chosen is None or self.chosen.settled is None:
-            return
-        months = self.chosen.settled
-        keeps_rules = self.keeps_rules(months)
-        restores = self.is_safe(months, bundle)
-        self.only_harmful |= restores and not keeps_rules
-        if not keeps_rules or (self._promises and not restores):
+        """Reject plans whose months are settled, up to one that may be chosen.
+
+        The next plans are settled together then: a projection costs as much for one as for ten.
+        """
+        while self.chosen is not None and self._is_refused(self.chosen, bundle):
+            self._rejected += 1
             self._try_next(bundle)
+        if self.chosen is None or self.chosen.settled is not None or self._rejected == 0:
+            return
+        most = AHEAD if self._rejected == 1 else 2 * AHEAD
+        while len(self._ahead) < most and (tried := self._make_next(bundle)) is not None:
+            self._ahead.append(tried)
+
+    def _is_refused(self, course: Course, bundle: Bundle) -> bool:
+        if course.settled is None:
+            return False
+        keeps_rules = self.keeps_rules(course.settled)
+        restores = self.is_safe(course.settled, bundle)
+        self.only_harmful |= restores and not keeps_rules
+        return not keeps_rules or (self._promises and not restores)
 
     def is_safe(self, months: CourseMonths, bundle: Bundle) -> bool:
         """Whether the whole limit comes back, and would in spite of a small surprise.
@@ -187,29 +189,37 @@ class PlanSearch:
         schedule = months.decided.schedule
         columns = (months.balance, schedule.limits, months.probability)
         balance, limits, probability = (np.array(column)[:, None] for column in columns)
-        return bool(self._keep_rules(balance, limits, probability)[0])
+        kept = rules.keep_all(balance, limits, probability, self._balance_now, self._risk_as_before)
+        return bool(kept[0])
 
     def _try_next(self, bundle: Bundle) -> None:
-        """Try the next plan that seems to restore the limit; without one, the safest one.
+        """Try the next plan, if there is one."""
+        tried = self._ahead.pop(0) if self._ahead else self._make_next(bundle)
+        self.applied = None
+        if tried is None:
+            self.chosen, self._promises = None, False
+        else:
+            self.chosen, self._promises = tried.course, tried.promises
+            self._position = tried.position
+
+    def _make_next(self, bundle: Bundle) -> _Tried | None:
+        """The next plan that seems to restore the limit; without one, the safest one.
 
         The safest plan is that of lowest risk in the last month which keeps the rules.
         """
         candidate = next(self._candidates, None)
-        self._promises = candidate is not None
-        if candidate is None:
-            self.chosen = None
-            if self.evaluated < len(self.grid.plans) or not self._safe:
-                return
-            safest = min(self._safe)
-            self._safe.remove(safest)
-            candidate = _Candidate(safest[1], as_now(self.cut, bundle.advice.search.months))
-        self._position = candidate.position
-        self.applied = None
-        self.chosen = Course(self.grid.plans.take([candidate.position]), candidate.schedule)
+        if candidate is not None:
+            return candidate
+        if self.evaluated < len(self.grid.plans) or not self._safe:
+            return None
+        safest = min(self._safe)
+        self._safe.remove(safest)
+        schedule = as_now(self.cut, bundle.advice.search.months)
+        return self._tried(safest[1], schedule, promises=False)
 
     def _find_candidates(
         self, positions: Rows, trajectories: Rows, projection: Projection, bundle: Bundle
-    ) -> Iterator[_Candidate]:
+    ) -> Iterator[_Tried]:
         """The plans that seem to restore the limit, without those that are sure to break a rule.
 
         With the limit back, more is owed at the end, and never less.
@@ -228,95 +238,30 @@ class PlanSearch:
                 self.only_harmful = True
                 continue
             schedule = self._schedule(limits[:, column].tolist(), stopped[:, column].tolist())
-            yield _Candidate(int(positions[column]), schedule)
+            yield self._tried(int(positions[column]), schedule, promises=True)
+
+    def _tried(self, position: int, schedule: Schedule, promises: bool) -> _Tried:
+        plan = self.grid.plans.take([position])
+        return _Tried(position, Course(plan, schedule, self.cut), promises)
 
     def _schedule(self, limits: list[float], stopped: list[bool]) -> Schedule:
         """The schedule that these limits and stops after each decision put in force."""
         cut = self.cut
         return Schedule((cut.limit_after, *limits[:-1]), (cut.suspended, *stopped[:-1]))
 
-    def _keep_rules(self, balance: Values, limits: Values, probability: Values) -> Mask:
-        """Whether trajectories keep all rules; all (months, trajectories)."""
-        within = rules.stays_within_limit(balance, limits, self._balance_now).all(axis=0)
-        owes_no_more = rules.owes_no_more(balance[-1], self._balance_now)
-        keeps: Mask = within & owes_no_more & rules.is_no_riskier(probability, self._risk_as_before)
-        return keeps
-
     def _keep_safe(self, positions: Rows, trajectories: Rows, projection: Projection) -> None:
-        keeps = self._keep_rules(
+        keeps = rules.keep_all(
             projection.balances[:, trajectories],
             projection.limits[:, trajectories],
             projection.probabilities[:, trajectories],
+            self._balance_now,
+            self._risk_as_before,
         )
         last = projection.log_odds[-1, trajectories[keeps]].tolist()
         self._safe += zip(last, positions[keeps].tolist(), strict=True)
 
 
-def search_plans(
-    searches: Sequence[PlanSearch],
-    window: Window,
-    cuts: Sequence[LimitCut],
-    bundle: Bundle,
-) -> dict[int, FoundPaths]:
-    """For each account the chosen plan and the baselines, month by month.
-
-    First evaluates FIRST_PLANS plans of all accounts in one batch, then the rest for accounts
-    without a solution.
-    """
-    _evaluate_plans(searches, FIRST_PLANS, window, cuts, bundle)
-    pending = list(searches)
-    while pending:
-        still_open = [search for search in pending if search.is_open]
-        if still_open:
-            _evaluate_plans(still_open, None, window, cuts, bundle)
-        _settle_courses(pending, window, cuts, bundle)
-        for search in pending:
-            search.check(bundle)
-        pending = [search for search in pending if search.unsettled or search.is_open]
-    as_before = decide_months(
-        [search.cut for search in searches],
-        np.column_stack([search.carry_on.probability for search in searches]),
-        np.stack([search.carry_on.features for search in searches], axis=1),
-        bundle,
-    )
-    found = {}
-    for search, decided in zip(searches, as_before, strict=True):
-        carry_on = carry_on_path(search.carry_on, decided, search.cut)
-        found[search.account] = _found(search, carry_on, bundle)
-    return found
-
-
-def _found(search: PlanSearch, carry_on: PlanPath, bundle: Bundle) -> FoundPaths:
-    income, paths = search.grid.income, []
-    for course, effort in ((search.on_time_only, 0.0), (search.chosen, search.effort)):
-        if course is None or course.settled is None:
-            paths.append(carry_on)
-            continue
-        months = course.settled
-        promises = search.keeps_rules(months) and search.is_safe(months, bundle)
-        shown = ShownPlan(course.plans, effort, income, months, promises)
-        paths.append(plan_path(shown, search.cut, bundle))
-    on_time_only, plan = paths
-    return FoundPaths(
-        plan=plan,
-        on_time_only=on_time_only,
-        carry_on=carry_on,
-        only_harmful=search.only_harmful and plan.restored is None,
-        limit_before=search.cut.limit_before,
-        limit_now=search.cut.limit_after,
-        application=_price_application(search, plan),
-    )
-
-
-def _price_application(search: PlanSearch, plan: PlanPath) -> ApplicationPrice | None:
-    if plan.restored is None or search.applied is None:
-        return None
-    back = search.applied.month_back(search.cut.limit_before)
-    month = None if back is None else max(plan.path[back].month, plan.restored)
-    return ApplicationPrice(search.grid.application, month)
-
-
-def _evaluate_plans(
+def evaluate_plans(
     searches: Sequence[PlanSearch],
     most: int | None,
     window: Window,
@@ -356,7 +301,7 @@ def _evaluate_plans(
         search.evaluate(own, projection, bundle)
 
 
-def _settle_courses(
+def settle_courses(
     searches: Sequence[PlanSearch],
     window: Window,
     cuts: Sequence[LimitCut],
@@ -364,14 +309,14 @@ def _settle_courses(
 ) -> None:
     """Project the courses that are not settled with their schedules, and decide their months."""
     courses = [(search, course) for search in searches for course in search.unsettled]
-    if not courses:
-        return
     priced = [
-        (search, search.chosen)
+        (search, Course(search.chosen.plans, search.chosen.guessed, search.cut))
         for search in searches
         if search.chosen is not None and search.prices_application
     ]
     settled, courses = len(courses), courses + priced
+    if not courses:
+        return
     borrowed = np.zeros(len(courses))
     borrowed[settled:] = [search.grid.application for search, _ in priced]
     projection = project(
@@ -391,6 +336,7 @@ def _settle_courses(
         projection.probabilities,
         projection.features,
         bundle,
+        asked=[course.asked for _, course in courses],
     )
     for trajectory, ((search, course), decided) in enumerate(zip(courses, decisions, strict=True)):
         if trajectory < settled:

@@ -7,7 +7,8 @@ next month on.
 A trajectory needs the limits in force before it can be projected, and the decisions need the
 trajectory.  So a schedule of limits is guessed, and the trajectory projected with it and decided;
 if the decisions are another schedule, that one is tried next.  Up to the first month that differs,
-both the months and the decisions are right, so this ends after at most as many rounds as months.
+both the months and the decisions are right, so this ends after at most as many rounds as months,
+and each round decides only on the months from there on.
 """
 
 from __future__ import annotations
@@ -66,6 +67,15 @@ class Schedule:
     limits: tuple[float, ...]
     suspended: tuple[bool, ...]
 
+    def months_like(self, other: Schedule) -> int:
+        """In how many of the first months two schedules of one length are the same."""
+        mine = zip(self.limits, self.suspended, strict=True)
+        others = zip(other.limits, other.suspended, strict=True)
+        for month, (own, another) in enumerate(zip(mine, others, strict=True)):
+            if own != another:
+                return month
+        return len(self.limits)
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -96,6 +106,16 @@ class Decided:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class CourseMonths:
+    """The months of a plan with what is decided after each.  Amounts in CNY."""
+
+    paid: list[float]
+    balance: list[float]
+    probability: list[float]
+    decided: Decided
+
+
 def as_now(cut: LimitCut, months: int) -> Schedule:
     """The schedule in which the cut stays in force."""
     return Schedule((cut.limit_after,) * months, (cut.suspended,) * months)
@@ -106,31 +126,33 @@ def decide_months(
     probability: Months,
     features: NDArray[np.float64],
     bundle: Bundle,
+    asked: Sequence[Asked] | None = None,
 ) -> list[Decided]:
     """The decisions after each month of trajectories, asked monthly and put into force.
 
     ``cuts`` has one cut per trajectory, ``probability`` is (months, trajectories) and ``features``
     (months, trajectories, features of the catalogue).  The limit of a statement is what the
-    decision before it put in force.
+    decision before it put in force.  ``asked``, one per trajectory, have the first decisions
+    already, and get the others; None = none is decided yet.
     """
-    asked = [_Asked(cut, _left_by(cut), cut.limit_after) for cut in cuts]
-    for month, rows in enumerate(features.tolist()):
+    asked = [Asked(cut) for cut in cuts] if asked is None else asked
+    for month in range(len(features)):
         chances = probability[month].tolist()
         by_day: dict[datetime.datetime, list[int]] = {}
-        accounts = []
+        accounts: dict[int, Account] = {}
         for place, one in enumerate(asked):
+            if one.decided_months > month:
+                continue
             as_of, decided_at = decision_after(one.cut, month, bundle.policy)
             by_day.setdefault(decided_at, []).append(place)
-            values = dict(zip(_NAMES, rows[place], strict=True))
+            values = dict(zip(_NAMES, features[month, place].tolist(), strict=True))
             values["limit_now"] = one.in_force
-            accounts.append(
-                Account(
-                    one.cut.product,
-                    as_of,
-                    chances[place],
-                    values,
-                    one.prior,
-                )
+            accounts[place] = Account(
+                one.cut.product,
+                as_of,
+                chances[place],
+                values,
+                one.prior,
             )
         # One call for all: the policy's arrays cost as much for one account as for a hundred.
         for decided_at, places in by_day.items():
@@ -142,19 +164,40 @@ def decide_months(
     return [one.decided() for one in asked]
 
 
-class _Asked:
+class Asked:
     """The decisions on one trajectory so far, and what they leave in force."""
 
-    def __init__(self, cut: LimitCut, prior: Prior | None, in_force: float) -> None:
-        self.cut, self.prior, self.in_force = cut, prior, in_force
+    def __init__(self, cut: LimitCut) -> None:
+        self.cut = cut
+        self._priors: list[Prior | None] = [_left_by(cut)]
         self._outcomes: list[Outcome] = []
 
+    @property
+    def decided_months(self) -> int:
+        """How many months are decided."""
+        return len(self._outcomes)
+
+    @property
+    def prior(self) -> Prior | None:
+        """What the decisions leave in force for the next one."""
+        return self._priors[-1]
+
+    @property
+    def in_force(self) -> float:
+        """The limit in force, CNY."""
+        return self._outcomes[-1].new_limit if self._outcomes else self.cut.limit_after
+
     def put_in_force(self, outcome: Outcome, account: Account, today: datetime.date) -> None:
-        self.prior = after(self.prior, change_of(outcome, account, "", today))
-        self.in_force = outcome.new_limit
+        """Take the decision on the next month."""
+        self._priors.append(after(self.prior, change_of(outcome, account, "", today)))
         self._outcomes.append(outcome)
 
+    def forget_after(self, months: int) -> None:
+        """Forget the decisions on all but the first ``months``."""
+        del self._outcomes[months:], self._priors[months + 1 :]
+
     def decided(self) -> Decided:
+        """The decisions, once all months are decided."""
         limits = [outcome.new_limit for outcome in self._outcomes]
         suspended = [outcome.suspended for outcome in self._outcomes]
         schedule = Schedule(

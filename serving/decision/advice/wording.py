@@ -15,21 +15,11 @@ from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.projection import MeanCourse
 from serving.decision.advice.result import AgingOut, FoundPaths, Hardship, PathMonth, PlanPath, Step
 from serving.decision.advice.rollout import Plans
-from serving.decision.advice.staircase import Decided, LimitCut
+from serving.decision.advice.staircase import CourseMonths, Decided, LimitCut
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import AdviceRules, HardshipRules, Lever, LeverName, NoteName
 from serving.decision.config.reasons import Text
 from serving.decision.reasons.wording import month_name, number
-
-
-@dataclass(frozen=True, slots=True)
-class CourseMonths:
-    """The months of a plan with what is decided after each.  Amounts in CNY."""
-
-    paid: list[float]
-    balance: list[float]
-    probability: list[float]
-    decided: Decided
 
 
 @dataclass(frozen=True, slots=True)
