@@ -75,8 +75,11 @@ def change_policy(conversion: float | None = None, **cut: Any) -> Policy:
 
 
 def cut_more(bundle: Bundle) -> Bundle:
-    """The bundle with a policy that counts no harm, and so cuts more of a test's few accounts."""
-    economics = dataclasses.replace(bundle.policy.economics, harm=0.0)
+    """The bundle with a policy that cuts more of a test's few accounts.
+
+    It counts no harm and a small margin: that of all accounts, and not of those near the cut-off.
+    """
+    economics = dataclasses.replace(bundle.policy.economics, harm=0.0, margin=0.008)
     policy = dataclasses.replace(bundle.policy, economics=economics)
     return dataclasses.replace(bundle, policy=policy)
 
