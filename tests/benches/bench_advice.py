@@ -6,7 +6,6 @@ DiCE is part of the optional extra ``peers``; without it, its benchmarks are ski
 from __future__ import annotations
 
 import contextlib
-import datetime
 import io
 import itertools
 import random
@@ -23,12 +22,11 @@ import pytest
 from features.catalogue import BY_NAME, MODEL_FEATURES
 from features.schema import check
 from serving.decision.bundle import Bundle
-from serving.decision.pipeline import advise, advise_many, decide, stages
+from serving.decision.pipeline import advise, advise_many, decide
 from serving.decision.result import Stages
 from serving.decision.scoring.score import Scorer, log_odds_of, logit, probability_of
-from training.data.dataset import Source
+from tests.benches.accounts import of_accounts, on_the_day, those_of
 from training.data.labels import Labelled
-from training.data.labels import select_windows as window_of
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 BESIDE = 20  # accounts for both DiCE and our advice
@@ -80,14 +78,6 @@ SAME_AMOUNT = (("external_debt_to_income", "external_debt_to_limit"),)
 
 
 @pytest.fixture(scope="session")
-def made(champion: Bundle, full_source: Source) -> Stages:
-    """The last month's decisions about every account."""
-    last = full_source.statements["month"].max()
-    assert isinstance(last, datetime.date)
-    return stages(check(window_of(full_source.statements, last)), champion, _on(last))
-
-
-@pytest.fixture(scope="session")
 def above(made: Stages) -> list[int]:
     """Evenly spaced positions among the accounts above the cut-off that the model cut."""
     limits_cut = zip(made.decisions, made.outcomes, strict=True)
@@ -104,12 +94,8 @@ def test_decide_in_process_on_one(
     benchmark: Any, champion: Bundle, made: Stages, account: str
 ) -> None:
     """Another account each time, that the model cuts or whose limit is kept."""
-    wanted = [
-        d.account_id
-        for d, outcome in zip(made.decisions, made.outcomes, strict=True)
-        if (outcome.by_model if account == "cut" else d.action == "keep")
-    ]
-    others, when = itertools.cycle(_windows(made, wanted[:300])), _on(made.decisions[0].as_of)
+    wanted = those_of(made, account)[:300]
+    others, when = itertools.cycle(of_accounts(made, wanted)), on_the_day(made.decisions[0].as_of)
     benchmark.pedantic(
         decide, setup=lambda: ((next(others), champion, when), {}), rounds=300, warmup_rounds=5
     )
@@ -123,9 +109,9 @@ def test_advise_in_process(benchmark: Any, champion: Bundle, made: Stages) -> No
         for d, outcome in zip(made.decisions, made.outcomes, strict=True)
         if outcome.by_model
     ]
-    windows = _windows(made, cut)[:300]
+    windows = of_accounts(made, cut)[:300]
     others = itertools.cycle(windows)
-    when = _on(made.decisions[0].as_of)
+    when = on_the_day(made.decisions[0].as_of)
     benchmark.pedantic(
         advise,
         setup=lambda: ((next(others), champion, when), {}),
@@ -152,7 +138,7 @@ def test_advise_10_000_accounts(benchmark: Any, champion: Bundle, made: Stages) 
         :10_000
     ]
     many = check(pl.concat(renamed).filter(pl.col("account_id").is_in(names.implode())))
-    when = _on(made.decisions[0].as_of)
+    when = on_the_day(made.decisions[0].as_of)
     found = benchmark.pedantic(advise_many, (many, champion, when), {"threads": 2}, rounds=1)
     assert sum(one.advice is not None for one in found) == len(found) == 10_000
     benchmark.extra_info |= {"rows": 10_000, "unit": "accounts"}
@@ -162,8 +148,8 @@ def test_advise_beside_dice(
     benchmark: Any, champion: Bundle, made: Stages, above: list[int]
 ) -> None:
     """Our advice for the accounts that DiCE gets."""
-    windows = _windows(made, [made.decisions[place].account_id for place in above])
-    others, when, steps = iter(windows), _on(made.decisions[0].as_of), []
+    windows = of_accounts(made, [made.decisions[place].account_id for place in above])
+    others, when, steps = iter(windows), on_the_day(made.decisions[0].as_of), []
 
     def one(window: pl.DataFrame) -> None:
         found = advise(window, champion, when).advice
@@ -379,15 +365,6 @@ def _frame(rows: np.ndarray, medians: np.ndarray) -> pd.DataFrame:
     """The input for DiCE: no missing values, and whole numbers as integers."""
     table = pd.DataFrame(np.where(np.isnan(rows), medians, rows), columns=NAMES)
     return table.astype(dict.fromkeys(WHOLE, np.int64))
-
-
-def _windows(made: Stages, account_ids: list[str]) -> list[pl.DataFrame]:
-    theirs = made.statements.filter(pl.col("account_id").is_in(account_ids))
-    return theirs.partition_by("account_id", maintain_order=True)
-
-
-def _on(month: datetime.date) -> datetime.datetime:
-    return datetime.datetime(month.year, month.month, 28, tzinfo=datetime.UTC)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,14 @@ import pytest
 from features.schema import check
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
+from serving.decision.pipeline import stages
+from serving.decision.result import Stages
+from tests.benches.accounts import on_the_day
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.dataset import load as load_data
 from training.data.labels import Labelled, label_accounts
+from training.data.labels import select_windows as window_of
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 from training.fit import bundle
@@ -73,3 +77,11 @@ def decided_at(window: pl.DataFrame) -> datetime.datetime:
     last = window["month"].max()
     assert isinstance(last, datetime.date)
     return datetime.datetime(last.year, last.month, 28, tzinfo=datetime.UTC)
+
+
+@pytest.fixture(scope="session")
+def made(champion: Bundle, full_source: Source) -> Stages:
+    """The last month's decisions about every account."""
+    last = full_source.statements["month"].max()
+    assert isinstance(last, datetime.date)
+    return stages(check(window_of(full_source.statements, last)), champion, on_the_day(last))

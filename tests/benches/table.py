@@ -50,6 +50,7 @@ def page(results: dict[str, Any]) -> str:
     parts = [
         head,
         _stages(found),
+        _one_decision(found),
         _record(found),
         _advice(found),
         _explanations(found),
@@ -67,6 +68,7 @@ def _stages(found: dict[str, Bench]) -> str:
         "load",
         "record",
         "size",
+        "stages_of",
         "the_numpy_form",
         "whole_fit",
     )
@@ -121,6 +123,26 @@ def _stages(found: dict[str, Bench]) -> str:
             _table(["what", "median", "rate"], rows),
             _table(["ratio of medians in this run", "", "wanted"], ratios),
             _table(["one request over HTTP, one client", "p50", "p99"], served),
+        ]
+    )
+
+
+def _one_decision(found: dict[str, Bench]) -> str:
+    """What each stage of one decision costs, and its share of the whole."""
+    cases = ("kept", "cut")
+    costs = {case: found[f"stages_of[{case}]"]["extra_info"]["stages"] for case in cases}
+    rows = []
+    for stage in costs["cut"]:
+        row = [stage]
+        for case in cases:
+            seconds = costs[case].get(stage, 0.0)
+            row += [_time(seconds), f"{seconds / costs[case]['whole']:.0%}"]
+        rows.append(row)
+    return "\n".join(
+        [
+            "## The stages of a decision\n",
+            "From the bytes of a request to those of its answer, in process, by CPU time.\n",
+            _table(["stage", "kept", "share", "cut by the model", "share"], rows),
         ]
     )
 
