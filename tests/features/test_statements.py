@@ -116,11 +116,23 @@ ROWS = st.lists(
 )
 
 
+Drawn = list[tuple[float | None, int | None]]
+
+
+@settings(max_examples=60)
+@given(ROWS, st.integers(1, 64))
+def test_statements_are_written_as_python_writes_them(drawn: Drawn, length: int) -> None:
+    check_writing(drawn, length)
+
+
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(ROWS, st.integers(1, 64))
-def test_statements_are_written_as_python_writes_them(
-    drawn: list[tuple[float | None, int | None]], length: int
-) -> None:
+def test_many_statements_are_written_as_python_writes_them(drawn: Drawn, length: int) -> None:
+    check_writing(drawn, length)
+
+
+def check_writing(drawn: Drawn, length: int) -> None:
     """The balance may be any amount; limit requests are known in all statements or in none."""
     known = all(requests is not None for _, requests in drawn)
     account = quiet_account(len(drawn), account_id="a" * length)

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
@@ -99,17 +99,33 @@ unknown_too = st.lists(
 )
 
 
-@given(
+Columns = dict[str, list[float | None]]
+drawn_evidence = given(
     contributions,
     own_values,
     st.dictionaries(st.sampled_from(MODEL_FEATURES), unknown_too),
     st.sampled_from([0.0, 0.3, 1.0, 4.0]),
 )
+
+
+@settings(max_examples=25)
+@drawn_evidence
 def test_reasons_are_those_of_a_slow_ranking(
-    drawn: dict[str, float],
-    own: dict[str, float],
-    columns: dict[str, list[float | None]],
-    excess: float,
+    drawn: dict[str, float], own: dict[str, float], columns: Columns, excess: float
+) -> None:
+    compare_with_slow_ranking(drawn, own, columns, excess)
+
+
+@pytest.mark.slow
+@drawn_evidence
+def test_more_reasons_are_those_of_a_slow_ranking(
+    drawn: dict[str, float], own: dict[str, float], columns: Columns, excess: float
+) -> None:
+    compare_with_slow_ranking(drawn, own, columns, excess)
+
+
+def compare_with_slow_ranking(
+    drawn: dict[str, float], own: dict[str, float], columns: Columns, excess: float
 ) -> None:
     found = dataclasses.replace(evidence(drawn, compared(columns), **own), excess=excess)
     rows: dict[str, Sequence[float | None]] = {
