@@ -51,7 +51,7 @@ from serving.web.errors import ApiError, Fault, api_error, json_path, single_fau
 from serving.web.shutdown import Shutdown, has_begun
 from serving.web.supervisor import announce, ending_service, find_start, follow_supervisor
 
-_SWITCH_INTERVAL = 0.0005  # seconds; Python's default is 0.005
+_SWITCH_INTERVAL = 0.0001  # seconds; Python's default is 0.005
 
 
 def _current_reviews() -> Reviews:
@@ -65,7 +65,6 @@ def _current_reviews() -> Reviews:
 @bentoml.asgi_app(review_app(_current_reviews), path="/")
 @bentoml.service(
     service_class=DescribedService,
-    traffic={"timeout": 5},
     # Measured: spans and access log take twice as long as parsing a decision; /metrics counts
     # requests.
     tracing={"excluded_urls": ".*"},
@@ -80,14 +79,15 @@ class LimitReduction:
 
     def __init__(self) -> None:
         # The writer thread of the audit log releases the GIL at each step of SQLite, and then waits
-        # up to one switch interval to get it back.
+        # up to one switch interval to get it back. So does the event loop while a batch is decided.
         sys.setswitchinterval(_SWITCH_INTERVAL)
         with ending_service():
             self.bundle = self._load_bundle()
             self.audit_log = AuditLog(read_settings())
             drain = read_drain()
         self.decisions = Decisions(self.bundle, self.audit_log)
-        self.reviews = Reviews(self.bundle, self.audit_log, answer_again)
+        pool = self.decisions.pool
+        self.reviews = Reviews(self.bundle, self.audit_log, answer_again, pool)
         logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
         self._shutdown = Shutdown(self.audit_log.close, drain)
         self._shutdown.watch()
@@ -131,6 +131,7 @@ class LimitReduction:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """Write the waiting rows, sign a checkpoint, and send the last spans."""
+        self.decisions.pool.close()
         self.audit_log.close()
         stop_spans()
         self._shutdown.cancel()

@@ -6,9 +6,9 @@ The same requests and basis give the same bytes, for one account and for many.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from serving.audit_log.memory import DECIDED_ON, REVIEW_ON
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints
@@ -30,6 +30,9 @@ from serving.storage.timestamps import encode_time
 from serving.telemetry.metrics import Decided
 
 Endpoint = Literal["decisions", "batch", "advice"]
+_Request = TypeVar("_Request")
+# Accounts of a piece.  With advice, pieces of 8 take a tenth longer in all than 100 at once.
+_AT_ONCE, _AT_ONCE_WITH_ADVICE = 50, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,18 @@ def constraints_of(request: Request) -> Constraints:
     if isinstance(request, AdviceRequest) and request.choices is not None:
         return Constraints(**request.choices.model_dump())
     return UNCONSTRAINED
+
+
+def is_long(endpoint: Endpoint, with_advice: bool) -> bool:
+    """Return whether a request takes so long that the event loop must not wait for it."""
+    return with_advice or endpoint != "decisions"
+
+
+def split(requests: Sequence[_Request], with_advice: bool) -> Iterator[Sequence[_Request]]:
+    """Yield requests in their order, as many at a time as take about a tenth of a second."""
+    at_once = _AT_ONCE_WITH_ADVICE if with_advice else _AT_ONCE
+    for first in range(0, len(requests), at_once):
+        yield requests[first : first + at_once]
 
 
 def join_answers(endpoint: Endpoint, contents: Sequence[bytes]) -> bytes:

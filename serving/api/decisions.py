@@ -10,6 +10,9 @@ A request without a prior gets that of the audit log. If an account gets another
 between the look-up and the append, nothing is stored, and the request is decided again. So two
 simultaneous requests do not both cut one account.
 
+A single decision takes about a millisecond and is made on the event loop. A batch and advice take
+up to seconds, so they are made on a thread, in pieces.
+
 If the deadline passes before the audit log begins to write, nothing is stored (503). If it passes
 during the write, the answer may have been stored (504): a retry with the same key returns it.
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -27,13 +31,16 @@ from typing import Literal
 
 from starlette.responses import Response
 
+from features.schema import StatementError
 from serving.api.answers import (
     AnsweredDecision,
     Basis,
     Endpoint,
     answer_in_full,
     answer_requests,
+    is_long,
     join_answers,
+    split,
 )
 from serving.api.errors import not_stored
 from serving.api.key_locks import KeyLocks
@@ -43,21 +50,22 @@ from serving.audit_log.log import AuditLog
 from serving.audit_log.memory import NOTHING, REVIEW_ON, Memory
 from serving.audit_log.reader import Reader
 from serving.auth.request_context import RequestContext
+from serving.auth.work import cost_of
 from serving.decision.bundle import Bundle
-from serving.decision.policy.prior import up_to_date
+from serving.decision.policy.prior import PriorError, up_to_date
 from serving.decision.policy.since_last import Earlier
+from serving.decision.result import ProductError
 from serving.reviews.past_decision import earlier_of
 from serving.reviews.workflow import review_by_policy
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Request
 from serving.schemas.prior import make_prior
+from serving.storage.settings import BATCH_DEADLINES
 from serving.telemetry.metrics import count_decision
 from serving.telemetry.spans import span
 from serving.web.errors import single_fault
 from serving.web.params import KEY_HEADER
-
-# A batch has twice the time: to decide on a hundred accounts with advice takes more than a second.
-_BATCH_DEADLINES = 2
+from serving.web.work_pool import WorkPool
 
 
 def _utc_now() -> datetime.datetime:
@@ -112,6 +120,7 @@ class Decisions:
     ) -> None:
         self._bundle, self._audit_log, self._now = bundle, audit_log, now
         self.key_locks = KeyLocks()
+        self.pool = WorkPool()
 
     async def decide(
         self,
@@ -139,7 +148,7 @@ class Decisions:
         requests: Sequence[Request],
         context: RequestContext,
     ) -> _Job:
-        seconds = self._audit_log.deadline * (_BATCH_DEADLINES if endpoint == "batch" else 1)
+        seconds = self._audit_log.deadline * (BATCH_DEADLINES if endpoint == "batch" else 1)
         unique_key = earlier = digest = None
         if context.key is not None:
             named = f"{context.caller.tenant}\0{context.key}".encode()
@@ -206,15 +215,19 @@ class Decisions:
         """Decide, store the decisions, and return the answers."""
         with span("look up"):
             recalled = await self._recall(job)
-        with self._audit_log.expecting():
-            # Requests that arrived in the same turn of the event loop get here first, so that the
-            # log waits for their rows too and commits all of them together.
-            await asyncio.sleep(0)
+        if is_long(job.endpoint, job.context.with_advice):
             with span("decide"):
-                answers = self._answers(job, recalled)
-            entries: list[NewEntry] = []
-            for place, answer in enumerate(answers):
-                entries += self._entries(job, place, answer, recalled[place])
+                answers = await self._answer_in_pieces(job, recalled)
+            key, cost = job.context.caller.key_id, float(len(answers))
+            entries = await self.pool.run(key, cost, lambda: self._rows(job, answers, recalled))
+        else:
+            with self._audit_log.expecting():
+                # Requests that arrived in the same turn of the event loop get here first, so that
+                # the log waits for their rows too and commits all of them together.
+                await asyncio.sleep(0)
+                with span("decide"):
+                    answers = self._answers(job, recalled, self._now())
+                entries = self._rows(job, answers, recalled)
         with span("store"):
             await self._audit_log.append(entries, job.deadline)
         for answer in answers:
@@ -239,9 +252,34 @@ class Decisions:
             for one in job.requests
         ]
 
-    def _answers(self, job: _Job, recalled: Sequence[_Recalled]) -> list[AnsweredDecision]:
-        """Decide on the requests of a job, which have their priors by now."""
-        now, id_key = self._now(), self._audit_log.secrets.id_key
+    async def _answer_in_pieces(
+        self, job: _Job, recalled: Sequence[_Recalled]
+    ) -> list[AnsweredDecision]:
+        """Decide off the event loop, some accounts at a time, so that other keys get their turns.
+
+        Raises :class:`Unavailable` as soon as the deadline has passed.
+        """
+        now, key = self._now(), job.context.caller.key_id
+        answers: list[AnsweredDecision] = []
+        for piece in split(recalled, job.context.with_advice):
+            if time.monotonic() > job.deadline:
+                raise Unavailable("the deadline passed before all accounts were decided on")
+            decide = functools.partial(self._answers, job, piece, now)
+            cost = cost_of(len(piece), job.endpoint, job.context.with_advice)
+            try:
+                answers += await self.pool.run(key, cost, decide)
+            except (StatementError, PriorError, ProductError):
+                if len(piece) < len(recalled):
+                    # The faults of all accounts are listed together.
+                    await self.pool.run(key, cost, lambda: self._answers(job, recalled, now))
+                raise
+        return answers
+
+    def _answers(
+        self, job: _Job, recalled: Sequence[_Recalled], now: datetime.datetime
+    ) -> list[AnsweredDecision]:
+        """Decide on requests of a job, which have their priors by now."""
+        id_key = self._audit_log.secrets.id_key
         requests = [one.request for one in recalled]
         earlier = {
             one.request.account_id: one.earlier for one in recalled if one.earlier is not None
@@ -250,6 +288,15 @@ class Decisions:
         if job.context.with_detail:
             return answer_in_full(requests, job.context.with_advice, basis)
         return answer_requests(job.endpoint, requests, job.context.with_advice, basis)
+
+    def _rows(
+        self, job: _Job, answers: Sequence[AnsweredDecision], recalled: Sequence[_Recalled]
+    ) -> list[NewEntry]:
+        """Return the rows of all decisions of a job."""
+        entries: list[NewEntry] = []
+        for place, answer in enumerate(answers):
+            entries += self._entries(job, place, answer, recalled[place])
+        return entries
 
     def _entries(
         self, job: _Job, place: int, answer: AnsweredDecision, recalled: _Recalled

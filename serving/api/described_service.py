@@ -12,15 +12,26 @@ from serving.api.bento import OpenAPISpecification, count_workers, without_reque
 from serving.api.openapi import document
 from serving.auth.gate import Gate, RealPath
 from serving.auth.routes import route_template
+from serving.storage.settings import BATCH_DEADLINES, read_settings
 from serving.telemetry.start import start_telemetry
 from serving.telemetry.watch import Watch
 from serving.web.request_target import keep_whole_targets
-from serving.web.shutdown import ConnectionCloser
+
+_SECONDS_AFTER_DEADLINE = 1.0
 
 
 @attrs.define
 class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML hides its types
     """A BentoML service behind the gate, with the OpenAPI document of all that it answers."""
+
+    def inject_config(self) -> None:
+        """Give BentoML its configuration; its own time limit is longer than the longest deadline.
+
+        BentoML answers in its place and cancels the request, so it must not be first.
+        """
+        deadline = BATCH_DEADLINES * read_settings().deadline
+        self.config["traffic"] = {"timeout": deadline + _SECONDS_AFTER_DEADLINE}
+        super().inject_config()
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Return the app that BentoML's worker serves, with the gate and the watch in front."""
@@ -29,7 +40,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         keep_whole_targets()
         start_telemetry()  # before the gate logs
         app = without_request_metrics(super().to_asgi(is_main))
-        return ConnectionCloser(Watch(Gate(app), route_template))
+        return Watch(Gate(app), route_template)
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         """Serve the model that the Bento was built with.

@@ -25,10 +25,12 @@ ERRORS_WITH_KEY = ERRORS_OF_ALL | {
         "The key lacks the scope; without any key, the client is not on the service's machine."
     ),
     HTTPStatus.TOO_MANY_REQUESTS: (
-        "The key made too many requests; `Retry-After` says when to try again."
+        "The key made too many requests, or more than its share waits while other keys wait too; "
+        "`Retry-After` says when to try again."
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: (
-        "The audit log or the keys do not answer; `Retry-After` says when to try again."
+        "The audit log or the keys do not answer, or there are more requests than can be answered "
+        "in time; `Retry-After` says when to try again."
     ),
 }
 _ERRORS_OF_PARAMETERS = {

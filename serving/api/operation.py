@@ -8,7 +8,6 @@ parameters and bodies would have to be read and described by hand as here, on to
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -28,7 +27,7 @@ from serving.api.openapi_responses import (
 )
 from serving.api.submission import check_may_see_detail, receive
 from serving.auth.caller import caller_of
-from serving.auth.request_context import RequestContext
+from serving.auth.request_context import RequestContext, arrived_at
 from serving.reviews.service import Reviews
 from serving.schemas.base import ApiRequest, encode
 from serving.web.params import DETAIL, read_page, read_switches, refuse_query
@@ -130,7 +129,7 @@ class Operation:
             # Also a query without a name, as in "?&".
             refuse_query(request)
         if self.body is None:
-            caller, arrived = caller_of(request.scope), time.monotonic()
+            caller, arrived = caller_of(request.scope), arrived_at(request.scope)
             check_may_see_detail(caller, switches)
             context = RequestContext(caller, arrived, with_detail=DETAIL in switches)
         else:

@@ -56,7 +56,8 @@ async def read_decision(
     if not context.with_detail:
         return decision_answer(rows, None)
     earlier = await reviews.queries.earlier(rows[0])
-    return decision_answer(rows, reviews.full_vector(rows[0], earlier))
+    vector = await reviews.read_full_vector(rows[0], earlier, context)
+    return decision_answer(rows, vector)
 
 
 async def open_review(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,7 +10,7 @@ from typing import Generic, TypeVar
 from starlette.requests import Request as HttpRequest
 
 from serving.auth.caller import Caller, caller_of
-from serving.auth.request_context import RequestContext
+from serving.auth.request_context import RequestContext, arrived_at
 from serving.auth.routes import DETAIL_SCOPES
 from serving.schemas.base import ApiRequest, parse
 from serving.web.errors import parameter_path, single_fault
@@ -37,7 +36,7 @@ async def receive(model: type[_Body], request: HttpRequest) -> Submission[_Body]
     that the caller may not use, and
     :class:`LookupError` if the request did not pass through the gate.
     """
-    arrived = time.monotonic()
+    arrived = arrived_at(request.scope)
     caller = caller_of(request.scope)
     switches = read_switches(request.query_params, model.switches)
     check_may_see_detail(caller, switches)

@@ -1,7 +1,7 @@
 """The gate: ASGI middleware in front of the service, its metrics and its documents.
 
-    host -> route -> key -> rate -> scope -> type, size and encoding of the body -> service -> every
-    error as a problem
+    host -> route -> key -> rate -> scope -> room for its work -> type, size and encoding of the
+    body -> service -> every error as a problem
 
 The service never sees a request that is refused here. The gate is the outermost layer: middleware
 that is added to BentoML runs inside its timeout, and after its metrics have counted the request.
@@ -23,17 +23,29 @@ from serving.auth.direct_client import check_host, is_direct
 from serving.auth.key_cache import KeyCache
 from serving.auth.local_token import LocalToken, token_file
 from serving.auth.rate_limit import RateLimiter
+from serving.auth.request_context import ARRIVED
 from serving.auth.routes import Route, template_match
+from serving.auth.work import cost_by_headers, takes_long
 from serving.storage.errors import StorageError
 from serving.storage.settings import read_settings
 from serving.telemetry.logs import format_without_values
+from serving.web.admission import Admission, Ticket
 from serving.web.body import ClientDisconnected, check_content_type, check_encoding, read_body
 from serving.web.error_responses import ProblemSender
 from serving.web.errors import ApiError, internal_error, single_fault
+from serving.web.shutdown import ClosingSender
 
 LOGGER = logging.getLogger("clearline.gate")
 _SECONDS_BETWEEN_LINES = 60.0  # of the log about one address
 _MAX_ADDRESSES = 1000
+# Decisions at once: as many as one commit takes, and few enough for a probe between their turns.
+_SLOTS = 16
+_NO_LIMIT = 1_000_000
+_SECONDS_A_DECISION = 0.003  # until it is measured
+# A client that does not wait before it tries again, as it is told, must not keep the process busy
+# with refusals.
+_SECONDS_BEFORE_REFUSAL = 0.06
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _OPEN_TO_LOOPBACK = (
     "there is no API key: only clients on this machine are answered, all others get 403; they send "
     "the token in %s; `python -m serving keys new --tenant NAME --scopes score` makes a key"
@@ -66,12 +78,16 @@ class Gate:
         self.keys = keys
         self._token = token
         self._limiter = RateLimiter()
+        deadline = read_settings().deadline
+        self._short = Admission(_SLOTS, deadline / 2, _SECONDS_A_DECISION)
+        # Made in turns on a thread, so all that are taken may run.
+        self._long = Admission(_NO_LIMIT, deadline, _SECONDS_A_DECISION)
         self._refused_addresses = _RefusedAddresses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the app answer; no exception of the app is raised."""
         if scope["type"] == "http":
-            await self._http(scope, receive, ProblemSender(send))
+            await self._http(scope, receive, ProblemSender(ClosingSender(send)))
         elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
@@ -79,22 +95,40 @@ class Gate:
 
     async def _http(self, scope: Scope, receive: Receive, sender: ProblemSender) -> None:
         headers = Headers(scope=scope)
+        arrived = time.monotonic()
+        ticket: Ticket | None = None
         try:
             route, caller = self._admit(scope, headers, await self._open_keys())
             if route.method == "POST":
                 check_content_type(headers)
+                ticket = self._enter(scope, headers, route, caller)
             body = await read_body(headers, receive, route.largest_body)
             if route.method == "POST":
                 check_encoding(body)
+            if ticket is not None:
+                await ticket.start()
+            # No endpoint reads the body of a GET.
+            passed_on = body if route.method == "POST" else b""
+            admitted = _admitted_scope(scope, route, caller, arrived)
+            await self._call_app(admitted, _Replay(passed_on, receive), sender)
         except ApiError as refusal:
+            if refusal.problem.status in _BUSY:
+                await asyncio.sleep(_SECONDS_BEFORE_REFUSAL)
             await sender.send_problem(refusal.problem, refusal.headers)
-            return
         except ClientDisconnected:
             return
-        # No endpoint reads the body of a GET.
-        passed_on = body if route.method == "POST" else b""
-        admitted = _admitted_scope(scope, route, caller)
-        await self._call_app(admitted, _Replay(passed_on, receive), sender)
+        finally:
+            if ticket is not None:
+                ticket.leave()
+
+    def _enter(
+        self, scope: Scope, headers: Headers, route: Route, caller: Caller | None
+    ) -> Ticket | None:
+        """Return the place of a request in its queue; None if its work is not counted."""
+        if caller is None or not route.counted:
+            return None
+        queue = self._long if takes_long(scope, route) else self._short
+        return queue.enter(caller.key_id, cost_by_headers(scope, route, headers))
 
     def _admit(self, scope: Scope, headers: Headers, keys: KeyCache) -> tuple[Route, Caller | None]:
         """Return the route and the caller (None on an open route); raises ApiError."""
@@ -275,8 +309,8 @@ async def _refuse_websocket(scope: Scope, send: Send) -> None:
     await ProblemSender(send_as_websocket).send_problem(refusal.problem)
 
 
-def _admitted_scope(scope: Scope, route: Route, caller: Caller | None) -> Scope:
-    state = {**scope.get("state", {}), "caller": caller, "path": scope["path"]}
+def _admitted_scope(scope: Scope, route: Route, caller: Caller | None, arrived: float) -> Scope:
+    state = {**scope.get("state", {}), "caller": caller, "path": scope["path"], ARRIVED: arrived}
     return {**scope, "path": route.template, "state": state}
 
 

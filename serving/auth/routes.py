@@ -24,7 +24,8 @@ _ID = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 class Route:
     """A method and a path; ``{id}`` in the path is the id of a decision or a review.
 
-    A key needs one of the `scopes`. `largest_body` is in bytes. With `open`, no key is needed.
+    A key needs one of the `scopes`. `largest_body` is in bytes. With `open`, no key is needed. The
+    work of a `counted` route is decisions, which are refused when there are too many.
     """
 
     method: str
@@ -32,10 +33,16 @@ class Route:
     scopes: frozenset[str] = frozenset(SCOPES)
     largest_body: int = LARGEST_BODY
     open: bool = False
+    counted: bool = False
 
 
 def _route(method: str, template: str, *scopes: str, largest_body: int = LARGEST_BODY) -> Route:
     return Route(method, template, frozenset(scopes or SCOPES), largest_body)
+
+
+def _decisions(template: str, largest_body: int = LARGEST_BODY) -> Route:
+    scopes = frozenset(["score"])
+    return Route("POST", template, scopes, largest_body, counted=True)
 
 
 ROUTES = (
@@ -45,9 +52,9 @@ ROUTES = (
     _route("GET", "/docs.json"),
     _route("GET", "/schema.json"),
     _route("GET", "/metrics", "audit", "admin"),
-    _route("POST", "/v1/decisions", "score"),
-    _route("POST", "/v1/decisions/batch", "score", largest_body=LARGEST_BATCH),
-    _route("POST", "/v1/advice", "score"),
+    _decisions("/v1/decisions"),
+    _decisions("/v1/decisions/batch", LARGEST_BATCH),
+    _decisions("/v1/advice"),
     _route("GET", "/v1/decisions/{id}", "score", "review", "audit"),
     _route("POST", "/v1/decisions/{id}/reviews", "score", "review"),
     _route("POST", "/v1/decisions/{id}/notifications", "score", "review"),

@@ -6,6 +6,7 @@ Each step is a row of the audit log, of one tenant.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,7 @@ from serving.schemas.review import (
     WithdrawalRequest,
 )
 from serving.web.errors import statement_error
+from serving.web.work_pool import WorkPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,18 @@ class _Step:
 class Reviews:
     """Reviews of the decisions in one audit log.
 
-    `bundle` is the one that decides now; `answer_again` decides on corrected statements. `queries`
-    reads.
+    `bundle` is the one that decides now; `answer_again` decides on corrected statements, on a
+    thread of `pool`. `queries` reads.
     """
 
-    def __init__(self, bundle: Bundle, audit_log: AuditLog, answer_again: AnswerAgain) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        audit_log: AuditLog,
+        answer_again: AnswerAgain,
+        pool: WorkPool | None = None,
+    ) -> None:
+        self._pool = WorkPool() if pool is None else pool
         self._bundle, self._audit_log = bundle, audit_log
         self._answer_again = answer_again
         self.queries = ReviewQueries(bundle.policy, audit_log)
@@ -96,7 +105,10 @@ class Reviews:
         """
         rows = await self.queries.about(decision_id, context.caller)
         now, review_id = _now(), str(uuid.uuid4())
-        corrected = None if body.statements is None else self._decide_again(rows[0], body, now)
+        corrected: bytes | None = None
+        if body.statements is not None:
+            decide = functools.partial(self._decide_again, rows[0], body, now)
+            corrected = await self._pool.run(context.caller.key_id, 1.0, decide)
         earlier = reviews_of(rows)
         days = datetime.timedelta(days=DAYS_TO_DECIDE)
         decide_by = local_date(now, self._bundle.policy) + days
@@ -233,6 +245,13 @@ class Reviews:
         taken = "another notification was recorded just now: look at the decision again"
         await self._append([entry], context, taken)
         return entry.entry_id
+
+    async def read_full_vector(
+        self, decision: Entry, earlier: Entry | None, context: RequestContext
+    ) -> dict[str, Any]:
+        """Return :meth:`full_vector`, made off the event loop: an old bundle takes a second."""
+        make = functools.partial(self.full_vector, decision, earlier)
+        return await self._pool.run(context.caller.key_id, 1.0, make)
 
     def full_vector(self, decision: Entry, earlier: Entry | None = None) -> dict[str, Any]:
         """Return the full vector of a decision as JSON; `earlier` is what it was made with.

@@ -11,6 +11,8 @@ from serving.storage.address import parse_address, sqlite_address
 from serving.storage.errors import StorageError
 
 FOLDER = Path(".clearline")  # of the SQLite file, below the folder that the service starts in
+# A batch has twice the time: to decide on a hundred accounts with advice takes more than a second.
+BATCH_DEADLINES = 2
 _MAX_DEADLINE = 60.0  # seconds
 _MAX_DRAIN = 3600.0  # seconds
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Send
 
 LOGGER = logging.getLogger("clearline.service")
 SECONDS_TO_END = 7.0  # more than a request that is answered takes, and less than 10 s in all
@@ -90,29 +90,22 @@ class Shutdown:
             os._exit(1)
 
 
-class ConnectionCloser:
-    """ASGI middleware: once `is_ending` returns true, every response closes its connection.
+class ClosingSender:
+    """An ASGI ``send``: once `is_ending` returns true, every response closes its connection.
 
     A client then opens its next connection to a process that goes on. Otherwise the server closes
     idle connections itself, perhaps while a request is on its way.
     """
 
-    def __init__(self, app: ASGIApp, is_ending: Callable[[], bool] = has_begun) -> None:
-        self.app, self._is_ending = app, is_ending
+    def __init__(self, send: Send, is_ending: Callable[[], bool] = has_begun) -> None:
+        self._send, self._is_ending = send, is_ending
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; the response gets the header ``Connection: close``."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._is_ending():
-                headers = [*message.get("headers", []), (b"connection", b"close")]
-                message = {**message, "headers": headers}
-            await send(message)
-
-        await self.app(scope, receive, send_closing)
+    async def __call__(self, message: Message) -> None:
+        """Send a message; the start of a response gets the header ``Connection: close``."""
+        if message["type"] == "http.response.start" and self._is_ending():
+            headers = [*message.get("headers", []), (b"connection", b"close")]
+            message = {**message, "headers": headers}
+        await self._send(message)
 
 
 def _start_timer(seconds: float, function: Callable[..., None], *arguments: Any) -> None:

@@ -9,12 +9,11 @@ import subprocess
 import sys
 import textwrap
 
-import httpx
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.types import Message
 
 from serving import PROJECT
-from serving.web.shutdown import ConnectionCloser
+from serving.web.shutdown import ClosingSender
 from tests.support.each import each
 
 # A server that waits for a client without end, as uvicorn does, and a thread that Python waits for.
@@ -111,15 +110,17 @@ def test_without_a_drain_delay_the_server_is_told_at_once() -> None:
     assert end_while_draining(drain=1000, signals=0, at_once=True) == "server\n"
 
 
-async def response_while(is_ending: bool) -> httpx.Response:
-    app = ConnectionCloser(PlainTextResponse("ok"), lambda: is_ending)
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        return await client.get("/")
-
-
 def test_the_responses_of_an_ending_process_close_their_connections() -> None:
     for is_ending in each([True, False]):
-        response = asyncio.run(response_while(is_ending))
-        assert (response.headers.get("connection") == "close") is is_ending
-        assert response.text == "ok"
+        sent: list[Message] = []
+
+        async def send(message: Message, sent: list[Message] = sent) -> None:
+            sent.append(message)
+
+        start = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
+        body = {"type": "http.response.body", "body": b"ok"}
+        sender = ClosingSender(send, is_ending.__bool__)
+        for message in (start, body):
+            asyncio.run(sender(message))
+        closing = [(b"connection", b"close")] if is_ending else []
+        assert sent == [start | {"headers": [(b"a", b"b"), *closing]}, body]

@@ -1,0 +1,158 @@
+"""Which requests are taken, and in which order: a bounded queue, fair to the keys of callers.
+
+    headers -> enter: refused if too much work is ahead -> body -> start: wait for a slot -> answer
+
+A request is refused before its body is read, so that a refusal costs little. While there is too
+much work, a key has an equal share of what may wait; a request of a key below its share takes the
+place of the newest one that waits of the key with the most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from serving.web.errors import ApiError, single_fault
+from serving.web.fair_queue import FairQueue
+
+LOGGER = logging.getLogger("clearline.admission")
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_TO_MEASURE = 0.2
+_WEIGHT = 0.5  # of a new measurement of the speed
+OVERLOADED = "the service has more requests than it can answer in time: nothing was decided"
+MORE_THAN_SHARE = (
+    "this key has more requests waiting than its share while others wait too: nothing was decided"
+)
+
+
+class Admission:
+    """Takes requests while the work ahead of a new one is done within `max_wait` seconds.
+
+    `slots` requests run at once; the others wait. `seconds` is how long one unit of cost takes,
+    before it is measured. Everything runs in one event loop; `clock` returns seconds.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        max_wait: float,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._slots, self._max_wait, self._seconds, self._clock = slots, max_wait, seconds, clock
+        self._running = 0
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._cost_by_key: dict[str, float] = {}  # of all requests that entered and have not left
+        self._measured_from, self._done = clock(), 0.0
+        self._refused, self._logged_at = 0, -math.inf
+
+    @property
+    def cost(self) -> float:
+        """The cost of all requests that entered and have not left."""
+        return sum(self._cost_by_key.values())
+
+    def enter(self, key: str, cost: float) -> Ticket:
+        """Take a request, or raise :class:`ApiError` (503, or 429 for more than a key's share)."""
+        ahead = self.cost * self._seconds
+        others = [name for name in self._cost_by_key if name != key]
+        if len(self._cost_by_key) and ahead > self._max_wait:
+            share = self._max_wait / self._seconds / (len(others) + 1)
+            if self._cost_by_key.get(key, 0.0) + cost > share:
+                raise self._refuse(ahead, bool(others))
+            self._refuse_newest(ahead)
+        self._cost_by_key[key] = self._cost_by_key.get(key, 0.0) + cost
+        return Ticket(self, key, cost)
+
+    async def start(self, ticket: Ticket) -> None:
+        """Wait for a slot; raises as :meth:`enter` if the request has to make place for another."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._running < self._slots and not self._waiting:
+            self._waiting.pass_through(ticket.key, ticket.cost, turn)
+            self._running += 1
+            return
+        self._waiting.push(ticket.key, ticket.cost, turn)
+        try:
+            await turn
+        except BaseException:
+            if not self._waiting.remove(ticket.key, turn) and _has_slot(turn):
+                self._release()
+            raise
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give back what a request had: its slot, and its part of the queue."""
+        left = self._cost_by_key[ticket.key] - ticket.cost
+        if left > 0:
+            self._cost_by_key[ticket.key] = left
+        else:
+            del self._cost_by_key[ticket.key]
+        if not ticket.started:
+            return
+        self._measure(ticket.cost)
+        self._release()
+
+    def _release(self) -> None:
+        self._running -= 1
+        while self._waiting and self._running < self._slots:
+            turn = self._waiting.pop()
+            if not turn.done():
+                self._running += 1
+                turn.set_result(None)
+
+    def _measure(self, cost: float) -> None:
+        now = self._clock()
+        if not self._waiting:
+            # The next ones may come late: the time would be that of no work.
+            self._measured_from, self._done = now, 0.0
+            return
+        self._done += cost
+        # Requests that are committed together leave together, so one alone says little.
+        elapsed = now - self._measured_from
+        if elapsed >= _SECONDS_TO_MEASURE:
+            self._seconds += _WEIGHT * (elapsed / self._done - self._seconds)
+            self._measured_from, self._done = now, 0.0
+
+    def _refuse_newest(self, ahead: float) -> None:
+        heaviest = max(self._cost_by_key, key=lambda name: self._cost_by_key[name])
+        turn = self._waiting.pop_newest(heaviest)
+        if turn is not None and not turn.done():
+            turn.set_exception(self._refuse(ahead, True))
+
+    def _refuse(self, ahead: float, others_wait: bool) -> ApiError:
+        self._refused += 1
+        now = self._clock()
+        if now - self._logged_at >= _SECONDS_BETWEEN_LINES:
+            LOGGER.warning("refused %d requests: %.2g s of work is ahead", self._refused, ahead)
+            self._refused, self._logged_at = 0, now
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        message = OVERLOADED
+        if others_wait:
+            status, message = HTTPStatus.TOO_MANY_REQUESTS, MORE_THAN_SHARE
+        seconds = max(1, math.ceil(ahead - self._max_wait))
+        return single_fault(status, message, headers={"retry-after": str(seconds)})
+
+
+class Ticket:
+    """The place of a request that :meth:`Admission.enter` took, until :meth:`leave`."""
+
+    __slots__ = ("_admission", "cost", "key", "started")
+
+    def __init__(self, admission: Admission, key: str, cost: float) -> None:
+        self._admission = admission
+        self.key, self.cost, self.started = key, cost, False
+
+    async def start(self) -> None:
+        """Wait for a slot; raises :class:`ApiError` if the request is refused after all."""
+        await self._admission.start(self)
+        self.started = True
+
+    def leave(self) -> None:
+        """Let the next request start."""
+        self._admission.leave(self)
+
+
+def _has_slot(turn: asyncio.Future[None]) -> bool:
+    return turn.done() and not turn.cancelled() and turn.exception() is None

@@ -1,0 +1,92 @@
+"""A queue that serves the keys of callers in turn, by the cost of their work.
+
+Start-time fair queuing (Goyal, Vin and Cheng 1996): each key has the total cost that it was served,
+and the key with the least is next. A key that was idle gets no credit for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[_Item]):
+    cost: float
+    item: _Item
+
+
+@dataclass(slots=True)
+class _Key(Generic[_Item]):
+    served: float  # cost, on the clock of the queue
+    waiting: deque[_Waiting[_Item]] = field(default_factory=deque)
+
+
+class FairQueue(Generic[_Item]):
+    """Items with their keys and costs; its length is the number of items.
+
+    >>> queue = FairQueue[str]()
+    >>> for number in range(3):
+    ...     queue.push("many", 10.0, f"many {number}")
+    >>> queue.push("few", 1.0, "few")
+    >>> [queue.pop() for _ in range(4)]
+    ['many 0', 'few', 'many 1', 'many 2']
+    """
+
+    def __init__(self) -> None:
+        # As many as API keys, so none is dropped.
+        self._keys: dict[str, _Key[_Item]] = {}
+        self._served = 0.0  # of the key that was served last, when it was
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, key: str, cost: float, item: _Item) -> None:
+        """Add an item behind those of its key."""
+        entry = self._keys.setdefault(key, _Key(self._served))
+        if not entry.waiting:
+            entry.served = max(entry.served, self._served)
+        entry.waiting.append(_Waiting(cost, item))
+        self._length += 1
+
+    def pass_through(self, key: str, cost: float, item: _Item) -> None:
+        """Serve an item that need not wait, because the queue is empty."""
+        self.push(key, cost, item)
+        self.pop()
+
+    def pop(self) -> _Item:
+        """Remove and return the oldest item of the key that was served least.
+
+        Raises :class:`LookupError` if there is none.
+        """
+        waiting = [entry for entry in self._keys.values() if entry.waiting]
+        if not waiting:
+            raise LookupError("expected an item: the queue is empty")
+        entry = min(waiting, key=lambda one: one.served)
+        first = entry.waiting.popleft()
+        self._served = entry.served
+        entry.served += first.cost
+        self._length -= 1
+        return first.item
+
+    def remove(self, key: str, item: _Item) -> bool:
+        """Remove an item that nobody waits for any more; return whether it was there."""
+        entry = self._keys.get(key)
+        for waiting in entry.waiting if entry is not None else ():
+            if waiting.item is item:
+                self._keys[key].waiting.remove(waiting)
+                self._length -= 1
+                return True
+        return False
+
+    def pop_newest(self, key: str) -> _Item | None:
+        """Remove and return the newest item of a key; None if it has none."""
+        entry = self._keys.get(key)
+        if entry is None or not entry.waiting:
+            return None
+        self._length -= 1
+        return entry.waiting.pop().item

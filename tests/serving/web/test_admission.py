@@ -1,0 +1,146 @@
+"""A bounded queue: what fits is served, the rest is refused at once, and keys share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from http import HTTPStatus
+
+import pytest
+
+from serving.web.admission import Admission, Ticket
+from serving.web.errors import ApiError
+
+
+def ten() -> Admission:
+    return Admission(2, 1.0, 0.1, clock=lambda: 0.0)
+
+
+def enter_all(admission: Admission, key: str, number: int) -> tuple[list[Ticket], list[ApiError]]:
+    entered, refused = [], []
+    for _ in range(number):
+        try:
+            entered.append(admission.enter(key, 1.0))
+        except ApiError as error:
+            refused.append(error)
+    return entered, refused
+
+
+def status_of(error: ApiError) -> int:
+    return error.problem.status
+
+
+def test_more_than_fits_is_refused_with_when_to_come_again() -> None:
+    entered, refused = enter_all(ten(), "a", 100)
+    assert 10 <= len(entered) <= 12
+    assert {status_of(error) for error in refused} == {HTTPStatus.SERVICE_UNAVAILABLE}
+    assert int(refused[0].headers["retry-after"]) >= 1
+    assert refused[0].problem.errors[0].path == "$"
+
+
+def test_whoever_leaves_makes_room() -> None:
+    admission = ten()
+    entered, _ = enter_all(admission, "a", 100)
+    assert enter_all(admission, "a", 1)[0] == []
+    for ticket in entered:
+        ticket.leave()
+    assert admission.cost == 0
+    assert len(enter_all(admission, "a", 100)[0]) == len(entered)
+
+
+def test_one_large_request_is_taken_when_nothing_is_ahead() -> None:
+    admission = ten()
+    ticket = admission.enter("a", 1000.0)
+    with pytest.raises(ApiError):
+        admission.enter("a", 1.0)
+    ticket.leave()
+    admission.enter("a", 1.0)
+
+
+async def first_done(*waiting: Coroutine[object, object, None]) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.ensure_future(one) for one in waiting]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return tasks
+
+
+def test_only_as_many_run_as_there_are_slots_and_keys_take_turns() -> None:
+    async def run() -> list[str]:
+        admission = ten()
+        many, _ = enter_all(admission, "many", 6)
+        [one], _ = enter_all(admission, "one", 1)
+        tickets = [*many, one]
+        tasks = await first_done(*(ticket.start() for ticket in tickets))
+        order = [ticket.key for ticket, task in zip(tickets, tasks, strict=True) if task.done()]
+        assert order == ["many", "many"]
+        many[0].leave()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        done = [ticket.key for ticket, task in zip(tickets, tasks, strict=True) if task.done()]
+        for task in tasks:
+            task.cancel()
+        return done
+
+    assert sorted(asyncio.run(run())) == ["many", "many", "one"]
+
+
+def test_a_key_below_its_share_takes_the_place_of_the_one_with_the_most() -> None:
+    async def run() -> ApiError:
+        admission = ten()
+        hostile, _ = enter_all(admission, "hostile", 100)
+        tasks = await first_done(*(ticket.start() for ticket in hostile))
+        polite = admission.enter("polite", 1.0)
+        # The newest of the key with the most is refused, and one more of its own too.
+        with pytest.raises(ApiError) as refused:
+            admission.enter("hostile", 1.0)
+        assert status_of(refused.value) == HTTPStatus.TOO_MANY_REQUESTS
+        await asyncio.sleep(0)
+        error = tasks[-1].exception()
+        assert isinstance(error, ApiError)
+        polite.leave()
+        for task in tasks[:-1]:
+            task.cancel()
+        return error
+
+    error = asyncio.run(run())
+    assert status_of(error) == HTTPStatus.TOO_MANY_REQUESTS
+    assert "more requests waiting than its share" in error.problem.errors[0].message
+
+
+def test_a_request_that_is_given_up_leaves_its_slot_to_others() -> None:
+    async def run() -> None:
+        admission = ten()
+        tickets, _ = enter_all(admission, "a", 4)
+        tasks = await first_done(*(ticket.start() for ticket in tickets))
+        tasks[2].cancel()
+        await asyncio.gather(tasks[2], return_exceptions=True)
+        tickets[2].leave()
+        tickets[0].leave()
+        await asyncio.wait_for(tasks[3], 10)
+        tickets[1].leave()
+        tickets[3].leave()
+        assert admission.cost == 0
+        again, _ = enter_all(admission, "a", 2)
+        for ticket in again:
+            await asyncio.wait_for(ticket.start(), 10)
+
+    asyncio.run(run())
+
+
+def test_the_bound_follows_the_speed_that_is_measured() -> None:
+    """A machine ten times slower than supposed takes fewer requests, not the same number."""
+
+    async def run() -> int:
+        now = [0.0]
+        admission = Admission(1, 1.0, 0.01, clock=lambda: now[0])
+        for _ in range(100):
+            tickets, _ = enter_all(admission, "a", 3)
+            tasks = await first_done(*(ticket.start() for ticket in tickets))
+            for ticket, task in zip(tickets, tasks, strict=True):
+                await task
+                now[0] += 0.1
+                ticket.leave()
+        return len(enter_all(admission, "a", 1000)[0])
+
+    assert len(enter_all(Admission(1, 1.0, 0.01), "a", 1000)[0]) >= 100
+    assert 10 <= asyncio.run(run()) <= 15
