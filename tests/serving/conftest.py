@@ -63,7 +63,8 @@ def guarded(
     with open_audit_log(settings_in(folder), create=True) as log:
         by_name = create_keys(log.database, log.secrets)
     store(bundle_folder)
-    settings = AS_DEPLOYED | {"CLEARLINE_RECORD": address}
+    # As above.
+    settings = AS_DEPLOYED | {"CLEARLINE_DEADLINE": "30", "CLEARLINE_RECORD": address}
     with start_service(folder / "log", settings=settings) as url:
         yield Guarded(url, folder / "log", address, by_name)
 
