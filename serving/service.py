@@ -43,7 +43,7 @@ from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request
 from serving.storage.container import check_lasting
 from serving.storage.models import BUNDLE_FOLDER, MODEL
-from serving.storage.settings import read_drain, read_settings
+from serving.storage.settings import fix_paths, read_drain, read_settings
 from serving.telemetry.logs import ValueFilter
 from serving.telemetry.spans import stop_spans
 from serving.telemetry.start import start_telemetry
@@ -105,6 +105,7 @@ class LimitReduction:
         start_telemetry()
         service, settings = cast(DescribedService, LimitReduction), read_settings()
         read_drain()
+        fix_paths(settings)
         check_lasting(settings)
         check_single_writer(settings, service.worker_count)
         folder = Path(service.inner.stored.resolve().path) / BUNDLE_FOLDER

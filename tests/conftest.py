@@ -41,6 +41,7 @@ settings.load_profile("clearline")
 # fixture, and tests in these places, which fit, simulate thousands of accounts, or start processes.
 INTEGRATION_FIXTURES = {"simulated", "bentoml_home", "postgres_server"}
 INTEGRATION_PLACES = (
+    "tests/deploy/test_start.py",
     "tests/docs",
     "tests/serving/audit_log",
     "tests/serving/decision/test_damaged_bundles.py",

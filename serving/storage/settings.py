@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,25 @@ def read_drain(environment: Mapping[str, str] = os.environ) -> float:
     if not 0 <= drain <= _MAX_DRAIN:
         raise StorageError(f"CLEARLINE_DRAIN: expected seconds in [0, 3600], got {text!r}")
     return drain
+
+
+def fix_paths(
+    settings: StorageSettings, environment: MutableMapping[str, str] = os.environ
+) -> None:
+    """Put the paths of the settings into the environment, as they are seen from this folder.
+
+    BentoML starts the workers of a Bento in the Bento's folder, where a relative path means
+    another file.
+
+    >>> variables = {}
+    >>> fix_paths(read_settings({}), variables)
+    >>> Path(variables["CLEARLINE_SECRETS"]) == Path.cwd() / ".clearline" / "secrets.json"
+    True
+    """
+    if settings.file is not None:
+        environment["CLEARLINE_RECORD"] = sqlite_address(settings.file.absolute())
+    environment["CLEARLINE_SECRETS"] = str(settings.secrets.absolute())
+    environment["CLEARLINE_CHECKPOINTS"] = str(settings.checkpoints.absolute())
 
 
 def _parse_deadline(text: str) -> float:
