@@ -110,11 +110,12 @@ def image(bentoml_home: Path) -> Iterator[Image]:
 
 
 def install_packages(folder: Path) -> None:
-    uv = find_uv_bin()
-    subprocess.run([uv, "venv", "--quiet", "--python", PYTHON, folder], check=True)
-    install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", folder]
+    uv, packages = find_uv_bin(), str(folder)
+    subprocess.run([uv, "venv", "--quiet", "--python", str(PYTHON), packages], check=True)
+    install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", packages]
     options = ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
-    subprocess.run([*install, *options, "-r", DEPLOY / "requirements.lock"], check=True)
+    lock = str(DEPLOY / "requirements.lock")
+    subprocess.run([*install, *options, "-r", lock], check=True)
 
 
 def files_of(folder: Path) -> set[Path]:
