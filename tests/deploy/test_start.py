@@ -102,7 +102,7 @@ def image(bentoml_home: Path) -> Iterator[Image]:
         shutil.copy(DEPLOY / "start.sh", made.program)
         made.state.mkdir(mode=0o700)
         prepared = {"NUMBA_CACHE_DIR": str(made.program / "numba")}
-        run = [made.program / "start.sh", "prepare"]
+        run = [str(made.program / "start.sh"), "prepare"]
         subprocess.run(run, env=made.environment | prepared, check=True, capture_output=True)
         os.chown(made.state, USER, USER)
         subprocess.run(["chmod", "-R", "a+rX", made.program, made.packages], check=True)
