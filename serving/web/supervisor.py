@@ -22,9 +22,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 EXIT_CODE = 2  # of a service that could not start
 _VARIABLE = "CLEARLINE_SUPERVISOR"
 _WORKER = ("_bentoml_impl", "worker", "service.py")  # the program of a worker
+_STARTING = "starting-"  # and its process id: the file of a worker that starts
+_MAX_DEAD = 4  # workers that died while they started, before the service is ended
 _SECONDS_BETWEEN_LOOKS = 0.25  # at the supervising process
 
 
@@ -103,11 +107,20 @@ def follow_supervisor(end: Callable[[], None]) -> None:
     threading.Thread(target=watch, args=(start.process,), daemon=True).start()
 
 
+class WorkersDied(RuntimeError):
+    """Workers died while they started, without an error."""
+
+
 @contextmanager
 def ending_service() -> Iterator[None]:
-    """If the block fails, end the service with the error as its reason; the error is raised."""
+    """If the block fails, end the service with the error as its reason; the error is raised.
+
+    Raises :class:`WorkersDied` if earlier workers of this service died in this block, again and
+    again: of an error in machine code or for want of memory no worker can tell.
+    """
     try:
-        yield
+        with _counted_start():
+            yield
     except SupervisorGone:
         raise
     except Exception as error:
@@ -116,6 +129,28 @@ def ending_service() -> Iterator[None]:
             Path(start.reason_file).write_text(_reason(error), encoding="utf-8")
             os.kill(start.process, signal.SIGTERM)
         raise
+
+
+@contextmanager
+def _counted_start() -> Iterator[None]:
+    """Leave a file while the block runs; raise WorkersDied if dead workers left too many."""
+    start = find_start()
+    if start is None:
+        yield
+        return
+    folder = Path(start.reason_file).parent
+    started = [int(file.name.removeprefix(_STARTING)) for file in folder.glob(f"{_STARTING}*")]
+    dead = [process for process in started if not psutil.pid_exists(process)]
+    if len(dead) >= _MAX_DEAD:
+        raise WorkersDied(
+            f"{len(dead)} workers died while they started, without an error: is there memory?"
+        )
+    mark = folder / f"{_STARTING}{os.getpid()}"
+    mark.touch()
+    try:
+        yield
+    finally:
+        mark.unlink()
 
 
 def _is_serve_command() -> bool:

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from serving import PROJECT
-from serving.web.supervisor import SupervisorGone, ending_service, find_start
+from serving.web.supervisor import SupervisorGone, WorkersDied, ending_service, find_start
 
 WORKER = "/packages/_bentoml_impl/worker/service.py"
 # A worker; it prints what happens to it, or that nothing happens.
@@ -78,6 +79,34 @@ def test_a_worker_that_starts_too_late_ends(monkeypatch: pytest.MonkeyPatch) -> 
     # It tells nobody: there is nobody.
     with pytest.raises(SupervisorGone), ending_service():
         find_start()
+
+
+def die_while_starting(folder: Path) -> None:
+    """Leave what a worker leaves that is killed while it starts."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait(60)
+    (folder / f"starting-{process.pid}").touch()
+
+
+def test_workers_that_die_again_and_again_while_they_start_end_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = {
+        "process": os.getppid(),
+        "bundle": "bundle",
+        "digest": "digest",
+        "reason_file": str(tmp_path / "reason"),
+        "ends": False,
+    }
+    monkeypatch.setenv("CLEARLINE_SUPERVISOR", json.dumps(start))
+    # Another worker that starts at the same time is alive.
+    (tmp_path / f"starting-{os.getppid()}").touch()
+    for _ in range(4):
+        with ending_service():
+            assert (tmp_path / f"starting-{os.getpid()}").exists()
+        die_while_starting(tmp_path)
+    with pytest.raises(WorkersDied, match="4 workers died while they started"), ending_service():
+        pytest.fail("it would start again")
 
 
 @pytest.mark.usefixtures("announced")
