@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from features.ledger import DAYS_A_MONTH
 from features.months import add_months
 from serving.decision.advice.result import Advice
 from serving.decision.advice.staircase import LimitCut
@@ -14,7 +15,7 @@ from serving.decision.config.advice import NoteName
 from serving.decision.config.policy import Policy
 from serving.decision.config.reasons import Text
 from serving.decision.ids import decision_ids
-from serving.decision.notice import Subject, make_notice
+from serving.decision.notice import AlsoKnown, Subject, make_notice
 from serving.decision.policy.dates import effective_date, local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, change_of
@@ -22,9 +23,9 @@ from serving.decision.policy.prior import Change, after
 from serving.decision.policy.since_last import Earlier, describe_rise
 from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.income_fall import income_fell, tells_income_fall
-from serving.decision.reasons.naming import group_of, worst_fact
+from serving.decision.reasons.naming import group_of, pushed, worst_fact
 from serving.decision.reasons.ranking import Evidence, Ranked, Reason, principal_reasons
-from serving.decision.reasons.wording import day, join, say
+from serving.decision.reasons.wording import day, say
 from serving.decision.result import Advised, Decision, Found
 from serving.decision.scoring.score import logit
 
@@ -97,7 +98,7 @@ def _make_decision(
         comparison=explained,
         since_last=describe_rise(since_last, outcome, reasons, bundle.wording),
         also_known=_also_known(outcome, reasons, evidence, bundle),
-        overdue=evidence.values.get("days_past_due_now", 0.0) > 0,
+        overdue=evidence.values.get("days_past_due_now", 0.0) >= DAYS_A_MONTH,
     )
     return Decision(
         decision_id=decision_id,
@@ -138,17 +139,19 @@ def _also_known(
     reasons: Sequence[Reason],
     evidence: Evidence,
     bundle: Bundle,
-) -> Text | None:
-    """The sentences of facts that the customer would look for and that no reason tells."""
+) -> list[AlsoKnown]:
+    """The facts that the customer would look for and that no reason tells."""
     if not outcome.by_model or outcome.action == "restore":
-        return None
+        return []
+    facts = []
+    delay = worst_fact(evidence, bundle.wording)
+    told_delay = _delay_not_told(reasons, evidence, bundle)
+    if delay is not None and told_delay is not None:
+        facts.append(AlsoKnown(told_delay, pushed((delay,), evidence)))
     fell = income_fell(evidence, bundle.wording)
-    if fell is not None and tells_income_fall(reasons, fell):
-        fell = None
-    delay = _delay_not_told(reasons, evidence, bundle)
-    if fell is None or delay is None:
-        return fell or delay
-    return join(delay, fell)
+    if fell is not None and not tells_income_fall(reasons, fell):
+        facts.append(AlsoKnown(fell, pushed(("income", "income_change_12"), evidence)))
+    return facts
 
 
 def _delay_not_told(

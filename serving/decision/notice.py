@@ -54,14 +54,22 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class AlsoKnown:
+    """A fact that no reason tells; ``counted`` if it and its reason group pushed toward the cut."""
+
+    text: Text
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """The account that a notice is about, and why.
 
     ``credit_limit`` is that before the decision, CNY, and ``limit_before`` that from before the
     first cut in force, the same if none is.  ``comparison`` explains the comparison
     accounts that sentences of ``reasons`` speak of; None if none can.  ``since_last`` is a sentence
-    about the change since the earlier decision; None if there is none to tell.  ``also_known`` is a
-    fact that is never silent and no reason; None if there is none.  An account is ``overdue`` if
+    about the change since the earlier decision; None if there is none to tell.  ``also_known`` are
+    the facts that are never silent and no reason.  An account is ``overdue`` if
     a payment is due and was not made by its last statement.
     """
 
@@ -72,7 +80,7 @@ class Subject:
     reasons: Sequence[Reason]
     comparison: Text | None
     since_last: Text | None = None
-    also_known: Text | None = None
+    also_known: Sequence[AlsoKnown] = ()
     overdue: bool = False
 
 
@@ -138,20 +146,18 @@ def _text(
         proposal = parts[_proposal(outcome)].format(**values)
     if "near_cut_off" in outcome.review_because:
         proposal += _BETWEEN[language] + parts["close"]
-    overdue = ["overdue"] if subject.overdue else []
+    overdue = ["overdue"] if subject.overdue and "overdue" in wording.notice else []
     sentences = (parts[name] for name in [*_sentences(outcome, subject), *overdue])
     opening = _BETWEEN[language].join(sentences)
     main = [reason for reason in subject.reasons if reason.leader]
     further = [reason for reason in subject.reasons if not reason.leader]
-    heading = "reasons" if len(main) > 1 else "reason"
-    if _gives_less(outcome):
-        heading = "reasons_for_less"
-    further_heading = "further_reasons" if len(further) > 1 else "further_reason"
+    heading = "reasons_for_less" if _gives_less(outcome) else _heading("reason", main, wording)
+    further_heading = _heading("further_reason", further, wording)
     paragraphs = (
         opening.format(proposal=proposal, **values),
         _reasons(parts[heading], main, language),
         _reasons(parts[further_heading], further, language),
-        _also_known(parts["also_known"], subject, language),
+        *_also_known(subject, wording, language),
         "" if subject.since_last is None else str(getattr(subject.since_last, language)),
         _comparison(subject, wording, language),
         parts[_RIGHTS.get(outcome.action, "rights")],
@@ -186,10 +192,20 @@ def _reasons(template: str, reasons: Sequence[Reason], language: Language) -> st
     return template.format(reasons="\n".join(sentences)) if sentences else ""
 
 
-def _also_known(template: str, subject: Subject, language: Language) -> str:
-    if subject.also_known is None:
-        return ""
-    return template.format(fact=getattr(subject.also_known, language))
+def _heading(one: str, reasons: Sequence[Reason], wording: Wording) -> str:
+    """The part above reasons: that of one reason, or that of several."""
+    return one if len(reasons) == 1 and one in wording.notice else f"{one}s"
+
+
+def _also_known(subject: Subject, wording: Wording, language: Language) -> list[str]:
+    """A paragraph on the facts that counted less than the reasons, and one on the others."""
+    paragraphs = []
+    for part, counted in (("also_counted", True), ("also_known", False)):
+        facts = [fact.text for fact in subject.also_known if fact.counted == counted]
+        told = _BETWEEN[language].join(str(getattr(text, language)) for text in facts)
+        template = wording.notice.get(part, wording.notice["also_known"])
+        paragraphs.append(str(getattr(template, language)).format(fact=told) if told else "")
+    return paragraphs
 
 
 def _comparison(subject: Subject, wording: Wording, language: Language) -> str:

@@ -39,6 +39,8 @@ _MONTHS = [
     "November",
     "December",
 ]
+# Months before the last statement.
+_MONTHS_BEFORE = {"as_of": 0, "bill_month": 1, "before_6": 6}
 _TIMES = {
     "spend_growth",
     "spend_peak",
@@ -227,8 +229,8 @@ class _Story:
 
     def _special(self, name: str) -> set[str] | None:
         """What stands for a placeholder that is no feature and no amount; None for the others."""
-        if name in ("as_of", "bill_month"):
-            return {self._month(int(name == "bill_month"))}
+        if name in _MONTHS_BEFORE:
+            return {self._month(_MONTHS_BEFORE[name])}
         if name == "due_missing":
             return self._numbers("due_now", self._missing())
         if name == "none" or name.startswith("none_"):

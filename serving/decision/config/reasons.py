@@ -55,6 +55,7 @@ _IN_SENTENCES = frozenset(
         "reference",
         "none",
         "bill_month",
+        "before_6",
         "due_missing",
         "points",
         "reference_points",
@@ -98,14 +99,18 @@ _NOTICE: Mapping[str, AbstractSet[str]] = {
     "next_look": frozenset({"review_on"}),
     "reasons_for_less": frozenset({"reasons"}),
     "reasons": frozenset({"reasons"}),
-    "reason": frozenset({"reasons"}),
     "further_reasons": frozenset({"reasons"}),
-    "further_reason": frozenset({"reasons"}),
-    "overdue": frozenset(),
     "also_known": frozenset({"fact"}),
     "rights": frozenset(),
     "rights_after_return": frozenset(),
     "hearing": frozenset(),
+}
+# Parts that a file may lack: others are used instead, or nothing is said.
+_OPTIONAL: Mapping[str, AbstractSet[str]] = {
+    "reason": frozenset({"reasons"}),
+    "further_reason": frozenset({"reasons"}),
+    "also_counted": frozenset({"fact"}),
+    "overdue": frozenset(),
 }
 # The texts about the change since the earlier decision, each with its placeholders.
 _SINCE_LAST: Mapping[str, AbstractSet[str]] = {
@@ -234,7 +239,7 @@ def read_wording(text: str) -> Wording:
             products={name: read_text(of_products[name], frozenset()) for name in PRODUCTS},
             new_use=new_use,
             groups={name: _group(section) for name, section in groups.items()},
-            notice=_parts(top.section("notice"), _NOTICE, {"new_use"} if new_use else frozenset()),
+            notice=_notice(top.section("notice"), names_use=bool(new_use)),
             since_last=_parts(top.section("since_last"), _SINCE_LAST),
         )
 
@@ -332,6 +337,11 @@ def _text(section: Section, variant: str = "") -> Text:
             )
         texts.append(template)
     return Text(*texts)
+
+
+def _notice(section: Section, *, names_use: bool) -> dict[str, Text]:
+    present = {name: names for name, names in _OPTIONAL.items() if name in section}
+    return _parts(section, {**_NOTICE, **present}, {"new_use"} if names_use else frozenset())
 
 
 def _parts(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME
@@ -141,3 +141,10 @@ def worst_fact(evidence: Evidence, wording: Wording) -> str | None:
         if worst is None or evidence.values[fact.feature] > evidence.values[worst]:
             worst = fact.feature
     return worst
+
+
+def pushed(names: Sequence[str], evidence: Evidence) -> bool:
+    """Whether the group of features, and one of them itself, pushed toward the cut."""
+    contributions = evidence.contributions
+    own = [contributions.get(name, 0.0) for name in _features_of(group_of(names[0]))]
+    return math.fsum(own) > 0 and any(contributions.get(name, 0.0) > 0 for name in names)

@@ -390,5 +390,6 @@ _WRITERS: Mapping[str, Callable[[_Words], str]] = {
     "your_limit": _Words.limit,
     "due_missing": lambda words: number(words.case.missing, "CNY", words.language),
     "bill_month": lambda words: words.month(1),
+    "before_6": lambda words: words.month(6),
     AS_OF: lambda words: words.month(0),
 }

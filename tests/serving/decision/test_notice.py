@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from serving.decision.bundle import Bundle
 from serving.decision.config.reasons import Language, Text, read_wording
 from serving.decision.config.strict_toml import ConfigError
-from serving.decision.notice import LANGUAGES, Notice, Subject, make_notice, name_account
+from serving.decision.notice import (
+    LANGUAGES,
+    AlsoKnown,
+    Notice,
+    Subject,
+    make_notice,
+    name_account,
+)
 from serving.decision.pipeline import decide_many
 from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.reasons.ranking import Reason
@@ -315,7 +322,7 @@ def test_a_notice_of_a_review_contains_the_proposal() -> None:
         in make(STOPPED, REASON).text.en
     )
     assert (
-        "系统于2026年10月5日建议暂停新增借款，并将信用额度设为4,000元。"
+        "系统于2026年10月5日建议暂停新增提现，并将信用额度设为4,000元。"
         in make(STOPPED, REASON).text.zh
     )
     assert "proposed no change." in make(REFERRED, REASON).text.en
@@ -428,7 +435,7 @@ RETURNS: dict[str, tuple[Outcome, str, str]] = {
         "On 5 October 2026 we decided that from 5 October 2026 you can use your cash loan account "
         "ending in 0042 for new cash withdrawals again. Its credit limit is CNY 5,000. Before we "
         "lowered it, the limit was CNY 20,000. We will look at it again on 5 January 2027.",
-        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增借款，"
+        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增提现，"
         "信用额度为5,000元。下调前的额度为20,000元。我们将于2027年1月5日再次评估。",
     ),
     "both": (
@@ -437,7 +444,7 @@ RETURNS: dict[str, tuple[Outcome, str, str]] = {
         "ending in 0042 for new cash withdrawals again. From that day its credit limit is CNY "
         "20,000 instead of CNY 5,000. You now have the whole limit back that you had before we "
         "lowered it.",
-        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增借款，"
+        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增提现，"
         "信用额度同时由5,000元上调至20,000元。您的额度已全部恢复至下调前的水平。",
     ),
     "nothing": (
@@ -455,7 +462,7 @@ RETURNS: dict[str, tuple[Outcome, str, str]] = {
         "5,000. You "
         "still have to pay what you owe. Before we lowered it, the limit was CNY 20,000. We will "
         "look at it again on 5 January 2027.",
-        "我们于2026年10月5日重新评估了您的借款账户（尾号0042），目前仍暂停新增借款，"
+        "我们于2026年10月5日重新评估了您的借款账户（尾号0042），目前仍暂停新增提现，"
         "信用额度仍为5,000元。暂停期间，您仍须归还已有欠款。下调前的额度为20,000元。"
         "我们将于2027年1月5日再次评估。",
     ),
@@ -535,6 +542,31 @@ def test_an_overdue_account_is_told_to_pay_whatever_is_decided(name: str) -> Non
         assert opening.endswith(getattr(OVERDUE, language))
         # The control: who is not overdue is not told so.
         assert getattr(OVERDUE, language) not in text_of(make(OUTCOMES[name], REASON), language)
+
+
+def test_facts_that_counted_and_facts_that_did_not_have_words_of_their_own() -> None:
+    facts = (AlsoKnown(Text("One.", "一。"), True), AlsoKnown(Text("Two.", "二。"), False))
+    about = dataclasses.replace(subject(REASON), also_known=facts)
+    notice = make_notice(REDUCED, about, WORDING, POLICY, WHEN)
+    assert notice is not None
+    english, chinese = (text_of(notice, language).split("\n\n") for language in LANGUAGES)
+    assert english[2].endswith("It counted too, but less than the reasons above: One.")
+    assert english[3].endswith("On balance it did not count against you in this decision: Two.")
+    assert chinese[2].endswith("对本次决定也有影响，但小于上述原因：一。")
+    assert chinese[3].endswith("总体上未对本次决定造成不利影响：二。")
+
+
+def test_a_file_without_the_newer_parts_is_read_and_used() -> None:
+    """A bundle of this format that was fitted before they came."""
+    parts = "reason|further_reason|also_counted|overdue"
+    older = read_wording(re.sub(rf"\[notice\.({parts})\](.|\n)*?(?=\n\[|\n#)", "", TEXT))
+    facts = (AlsoKnown(REASON, True),)
+    about = dataclasses.replace(subject(REASON, REASON), also_known=facts, overdue=True)
+    notice = make_notice(REDUCED, about, older, POLICY, WHEN)
+    assert notice is not None
+    assert "Main reasons:\n1." in notice.text.en
+    assert "Further reasons:\n2." in notice.text.en
+    assert "overdue" not in notice.text.en
 
 
 def test_a_plain_keep_before_the_next_look_has_no_notice() -> None:

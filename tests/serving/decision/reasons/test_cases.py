@@ -79,7 +79,11 @@ def test_applications_of_one_month_are_not_spread_over_a_year() -> None:
 @pytest.mark.parametrize(
     ("drawn", "feature", "words"),
     [
-        ({1: 3000.0}, "cash_to_income_6", "in one month, January 2025: CNY 3,000 (10% of your income"),
+        (
+            {1: 3000.0},
+            "cash_to_income_6",
+            "in one month, January 2025: CNY 3,000 (10% of your income",
+        ),
         ({1: 300.0}, "cash_to_income_6", "drew cash in one month, January 2025: CNY 300."),
         ({1: 300.0, 3: 200.0}, "cash_to_income_6", "drew CNY 500 in cash, most recently in"),
         ({1: 1500.0, 3: 200.0}, "cash_to_income_6", "drew CNY 1,700 in cash (6% of your income"),
@@ -212,19 +216,22 @@ def test_a_debt_states_both_its_ends() -> None:
     debts = {6: 1000.0, 0: 1573.0}
     rose = said({ago: {"external_debt": debt} for ago, debt in debts.items()})
     assert rose["external_debt_growth_6"].en.startswith(
-        "In six months your debt with other lenders rose from CNY 1,000 to CNY 1,573 "
-        "(by 57% of your limit)."
+        "From August 2024 to February 2025, your debt with other lenders rose from CNY 1,000 to "
+        "CNY 1,573. The rise is 57% of your limit."
     )
     new = said({6: {"external_debt": 0.0}, 0: {"external_debt": 30.0}})["external_debt_growth_6"]
     assert new.en.startswith(
-        "In six months your debt with other lenders rose from nothing to CNY 30."
+        "From August 2024 to February 2025, your debt with other lenders rose from nothing to CNY "
+        "30."
     )
-    assert new.zh.startswith("近6个月，您在其他机构的负债由零增至30元。")
+    assert new.zh.startswith("2024年8月至2025年2月，您在其他机构的负债由零增至30元。")
 
 
 def test_a_rise_from_nothing_has_no_points() -> None:
     text = said({6: {"balance": 0.0}, 0: {"balance": 500.0}})["utilization_rise_6"]
-    assert text.en.startswith("In six months your use of your limit rose from nothing to 50%. ")
+    assert text.en.startswith(
+        "From August 2024 to February 2025, your use of your limit rose from nothing to 50%. "
+    )
 
 
 def test_a_debt_names_its_statement() -> None:

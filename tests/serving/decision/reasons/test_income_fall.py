@@ -16,6 +16,7 @@ from serving.decision.config.strict_toml import ConfigError
 from serving.decision.golden import load
 from serving.decision.pipeline import stages
 from serving.decision.reasons.income_fall import income_fell, tell_income_fall
+from serving.decision.reasons.naming import pushed
 from serving.decision.reasons.ranking import Evidence, Reason, ReasonFeature, sums_of
 from serving.decision.result import Decision
 from tests.support.accounts import quiet_account
@@ -116,19 +117,42 @@ def test_every_fall_is_told_once() -> None:
     assert untold(replace(current, wording=replace(WORDING, income_fall=None)))
 
 
-def test_a_fall_that_is_no_reason_counted_less_than_every_reason() -> None:
-    """As the notice says of it."""
+def test_a_fall_that_is_no_reason_is_told_by_what_it_did() -> None:
+    """It counted less than every reason, or it did not count against the customer."""
     bundle = replace(cut_more(load(GOLDEN)), wording=WORDING)
     result = stages(pl.read_parquet(STATEMENTS), bundle, DECIDED_AT)
-    known = WORDING.notice["also_known"].en.split("{")[0]
-    told = []
+    counted = {"also_counted": 0, "also_known": 0}
     for decision, evidence in zip(result.decisions, result.evidence, strict=True):
-        text = "" if decision.notice is None else decision.notice.text.en
-        if known in text and "income fell:" in text.split(known)[1].split("\n")[0]:
-            told.append((decision, sums_of(evidence.contributions)["capacity"]))
-    for decision, capacity in each(told):
-        for reason in decision.reasons:
-            assert reason.contribution is None or capacity < reason.contribution
+        paragraphs = "" if decision.notice is None else decision.notice.text.en
+        for part in counted:
+            head = WORDING.notice[part].en.split("{")[0]
+            told = [line for line in paragraphs.split("\n") if line.startswith(head)]
+            if not told or "income fell:" not in told[0]:
+                continue
+            counted[part] += 1
+            capacity = sums_of(evidence.contributions)["capacity"]
+            stated = [r.contribution for r in decision.reasons if r.contribution is not None]
+            assert (capacity > 0) == (part == "also_counted")
+            assert all(capacity < contribution for contribution in stated)
+    assert counted["also_counted"] > 0
+
+
+@pytest.mark.parametrize(
+    ("income", "change", "limit", "expected"),
+    [
+        (0.1, -0.05, 0.0, True),
+        (-0.05, 0.1, 0.0, True),
+        # In the customer's favour on balance, or not by the income at all.
+        (0.1, -0.2, 0.0, False),
+        (-0.1, -0.1, 0.5, False),
+    ],
+)
+def test_a_fact_counted_if_it_and_its_group_pushed(
+    income: float, change: float, limit: float, expected: bool
+) -> None:
+    contributions = {"income": income, "income_change_12": change, "established_limit": limit}
+    evidence = replace(fell_in(2), contributions=contributions)
+    assert pushed(("income", "income_change_12"), evidence) == expected
 
 
 def test_a_misspelt_feature_is_refused() -> None:

@@ -159,8 +159,9 @@ def test_sentences_of_what_customers_asked_about() -> None:
     )
     fuller = at(8, balance=490.0)
     assert fuller["utilization_rise_6"].en.startswith(
-        "In six months your use of your limit rose from 10% to 49% (by 39 percentage points)."
+        "From February 2024 to August 2024, your use of your limit rose from 10% to 49% (by 39 "
+        "percentage points)."
     )
     assert fuller["utilization_rise_6"].zh.startswith(
-        "近6个月，您的额度使用率由10%升至49%（上升39个百分点）。"
+        "2024年2月至2024年8月，您的额度使用率由10%升至49%（上升39个百分点）。"
     )
