@@ -147,10 +147,12 @@ def _also_known(
     delay = worst_fact(evidence, bundle.wording)
     told_delay = _delay_not_told(reasons, evidence, bundle)
     if delay is not None and told_delay is not None:
-        facts.append(AlsoKnown(told_delay, pushed((delay,), evidence)))
+        counted = pushed((delay,), evidence)
+        facts.append(AlsoKnown(told_delay, counted))
     fell = income_fell(evidence, bundle.wording)
     if fell is not None and not tells_income_fall(reasons, fell):
-        facts.append(AlsoKnown(fell, pushed(("income", "income_change_12"), evidence)))
+        counted = pushed(("income", "income_change_12"), evidence)
+        facts.append(AlsoKnown(fell, counted))
     return facts
 
 

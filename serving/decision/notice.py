@@ -200,7 +200,11 @@ def _heading(one: str, reasons: Sequence[Reason], wording: Wording) -> str:
 def _also_known(subject: Subject, wording: Wording, language: Language) -> list[str]:
     """A paragraph on the facts that counted less than the reasons, and one on the others."""
     paragraphs = []
-    for part, counted in (("also_counted", True), ("also_known", False)):
+    parts = {
+        "also_counted": True,
+        "also_known": False,
+    }
+    for part, counted in parts.items():
         facts = [fact.text for fact in subject.also_known if fact.counted == counted]
         told = _BETWEEN[language].join(str(getattr(text, language)) for text in facts)
         template = wording.notice.get(part, wording.notice["also_known"])

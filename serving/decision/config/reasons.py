@@ -256,7 +256,13 @@ def _fact(table: Section) -> NeverSilent:
     if "ago" not in table:
         return NeverSilent(feature, at_least, beside=is_beside)
     ago = table.choice("ago", sorted(MONTHS_AGO))
-    return NeverSilent(feature, at_least, ago, table.number("within"), is_beside)
+    return NeverSilent(
+        feature=feature,
+        at_least=at_least,
+        ago=ago,
+        within=table.number("within"),
+        beside=is_beside,
+    )
 
 
 def _income_fall(section: Section) -> IncomeFall:
@@ -341,7 +347,9 @@ def _text(section: Section, variant: str = "") -> Text:
 
 def _notice(section: Section, *, names_use: bool) -> dict[str, Text]:
     present = {name: names for name, names in _OPTIONAL.items() if name in section}
-    return _parts(section, {**_NOTICE, **present}, {"new_use"} if names_use else frozenset())
+    optional = {"new_use"} if names_use else set()
+    required = {**_NOTICE, **present}
+    return _parts(section, required, optional)
 
 
 def _parts(

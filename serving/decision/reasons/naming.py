@@ -147,4 +147,6 @@ def pushed(names: Sequence[str], evidence: Evidence) -> bool:
     """Whether the group of features, and one of them itself, pushed toward the cut."""
     contributions = evidence.contributions
     own = [contributions.get(name, 0.0) for name in _features_of(group_of(names[0]))]
-    return math.fsum(own) > 0 and any(contributions.get(name, 0.0) > 0 for name in names)
+    if math.fsum(own) <= 0:
+        return False
+    return any(contributions.get(name, 0.0) > 0 for name in names)
