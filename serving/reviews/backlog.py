@@ -80,45 +80,91 @@ def count_backlog(database: Database, today: datetime.date) -> Backlog:
 
 def _count_days(connection: sa.Connection, day: sa.Column[str], today: datetime.date) -> Counts:
     """Count the days of a list; each count is a range of its index."""
-    table = day.table
-    counts: Counts = {"overdue": 0, "due": 0, "later": 0}
-    for tenant in _tenants(connection, table.c.tenant):
+    tenant = day.table.c.tenant
+    counts = _nothing()
+    for name in _tenants(connection, tenant):
         for when, (begin, end) in _periods(today).items():
-            within = table.c.tenant == tenant, day >= begin, day < end
-            some = sa.select(day).where(*within).limit(MOST_DAYS).subquery()
-            counts[when] += connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0
-    return {when: min(count, MOST_DAYS) for when, count in counts.items()}
+            within = sa.and_(
+                tenant == name,
+                day >= begin,
+                day < end,
+            )
+            counts[when] += _count_some(connection, day, within)
+    return _at_most(MOST_DAYS, counts)
+
+
+def _count_some(
+    connection: sa.Connection,
+    day: sa.Column[str],
+    within: sa.ColumnElement[bool],
+) -> int:
+    """Count up to :data:`MOST_DAYS` entries."""
+    some = sa.select(day)
+    some = some.where(within)
+    some = some.limit(MOST_DAYS)
+    count = sa.select(sa.func.count())
+    count = count.select_from(some.subquery())
+    found: int = connection.execute(count).scalar_one()
+    return found
 
 
 def _count_reviews(connection: sa.Connection, today: datetime.date) -> Counts:
     """Count the reviews under way; their last day is in the metadata of the row."""
-    counts: Counts = {"overdue": 0, "due": 0, "later": 0}
-    seq = review_states.c.seq
-    joined = review_states.join(entries, entries.c.seq == seq)
+    counts = _nothing()
     for tenant in _tenants(connection, review_states.c.tenant):
         for state in UNDER_WAY:
-            in_state = review_states.c.tenant == tenant, review_states.c.state == state
-            rows = sa.select(entries.c.facts).select_from(joined).where(*in_state)
-            for facts in connection.scalars(rows.order_by(seq).limit(MOST_REVIEWS)):
-                counts[_when(json.loads(facts)["decide_by"], today)] += 1
-    return {when: min(count, MOST_REVIEWS) for when, count in counts.items()}
+            for facts in _facts_of_reviews(connection, tenant, state):
+                last_day = json.loads(facts)["decide_by"]
+                counts[_when(last_day, today)] += 1
+    return _at_most(MOST_REVIEWS, counts)
+
+
+def _facts_of_reviews(connection: sa.Connection, tenant: str, state: str) -> Iterator[str]:
+    """The metadata of the rows that opened a tenant's reviews in a state, the oldest first."""
+    seq = review_states.c.seq
+    joined = review_states.join(entries, entries.c.seq == seq)
+    query = sa.select(entries.c.facts)
+    query = query.select_from(joined)
+    query = query.where(review_states.c.tenant == tenant)
+    query = query.where(review_states.c.state == state)
+    query = query.order_by(seq)
+    query = query.limit(MOST_REVIEWS)
+    yield from connection.scalars(query)
 
 
 def _tenants(connection: sa.Connection, tenant: sa.Column[str]) -> Iterator[str]:
     """The tenants of a list, each by one step in its index."""
-    found = connection.scalar(sa.select(sa.func.min(tenant)))
+    first = sa.select(sa.func.min(tenant))
+    found = connection.scalar(first)
     while found is not None:
         yield found
-        found = connection.scalar(sa.select(sa.func.min(tenant)).where(tenant > found))
+        later = first.where(tenant > found)
+        found = connection.scalar(later)
+
+
+def _nothing() -> Counts:
+    return {"overdue": 0, "due": 0, "later": 0}
+
+
+def _at_most(most: int, counts: Counts) -> Counts:
+    """Cut off what several tenants add up to."""
+    return {when: min(count, most) for when, count in counts.items()}
 
 
 def _periods(today: datetime.date) -> dict[When, tuple[str, str]]:
     """The first day of each period, and the day after its last."""
-    first = today.isoformat()
-    later = (today + datetime.timedelta(days=_DUE_DAYS + 1)).isoformat()
-    return {"overdue": ("", first), "due": (first, later), "later": (later, _LAST_DAY)}
+    first_later = today + datetime.timedelta(days=_DUE_DAYS + 1)
+    begin = today.isoformat()
+    end = first_later.isoformat()
+    return {
+        "overdue": ("", begin),
+        "due": (begin, end),
+        "later": (end, _LAST_DAY),
+    }
 
 
 def _when(day: str, today: datetime.date) -> When:
-    periods = _periods(today).items()
-    return next(when for when, (begin, end) in periods if begin <= day < end)
+    for when, (begin, end) in _periods(today).items():
+        if begin <= day < end:
+            return when
+    raise ValueError(f"expected a day as YYYY-MM-DD before {_LAST_DAY}, got another text")

@@ -21,6 +21,12 @@ VARIABLE = "CLEARLINE_EPHEMERAL"  # "allow" = what is stored may be lost with th
 _SIGNS = ("BENTOML_CONTAINERIZED", "KUBERNETES_SERVICE_HOST")
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _IN_POD = "kubernetes.io~empty-dir"  # in the source of a mount that ends with its pod
+_ESCAPED = {
+    "\\040": " ",
+    "\\011": "\t",
+    "\\012": "\n",
+    "\\134": "\\",  # last: a backslash that it gives begins no other
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,10 @@ class Mount:
     point: PurePosixPath
     root: str
     kind: str
+
+
+# Of a process that does not see its root among the mounts.
+_ROOT = Mount(PurePosixPath("/"), "/", "unknown")
 
 
 def check_lasting(
@@ -78,13 +88,27 @@ def lasts(file: Path, mounts: list[Mount]) -> bool:
     >>> lasts(Path("/var/lib/a/record.db"), mounts), lasts(Path("/app/record.db"), mounts)
     (True, False)
     """
+    nearest = _nearest(file, mounts)
+    if nearest.point == PurePosixPath("/"):
+        return False
+    if nearest.kind in _IN_MEMORY:
+        return False
+    return _IN_POD not in nearest.root
+
+
+def _nearest(file: Path, mounts: list[Mount]) -> Mount:
+    """The mount that a file is on."""
     # The folder may be made later, and its parents may be symbolic links.
     path = PurePosixPath(os.path.realpath(file))
-    around = [mount for mount in mounts if path.is_relative_to(mount.point)]
-    # Of two at one point the later hides the earlier.
-    nearest = max(enumerate(around), key=lambda one: (len(one[1].point.parts), one[0]))[1]
-    is_root = nearest.point == PurePosixPath("/")
-    return not (is_root or nearest.kind in _IN_MEMORY or _IN_POD in nearest.root)
+    nearest = _ROOT
+    depth = 0
+    for mount in mounts:
+        parts = len(mount.point.parts)
+        # Of two at one point the later hides the earlier.
+        if path.is_relative_to(mount.point) and parts >= depth:
+            nearest = mount
+            depth = parts
+    return nearest
 
 
 def read_mounts(text: str) -> list[Mount]:
@@ -93,13 +117,15 @@ def read_mounts(text: str) -> list[Mount]:
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
         fields = before.split()
-        point = PurePosixPath(_unescape(fields[4]))
-        mounts.append(Mount(point, _unescape(fields[3]), after.split()[0]))
+        root = _unescape(fields[3])
+        point = _unescape(fields[4])
+        kind = after.split()[0]
+        mounts.append(Mount(PurePosixPath(point), root, kind))
     return mounts
 
 
 def _unescape(text: str) -> str:
     """Return a path as it is: blanks and backslashes are written in octal."""
-    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+    for octal, character in _ESCAPED.items():
         text = text.replace(octal, character)
     return text
