@@ -5,6 +5,7 @@ bentoml serve serving.service:LimitReduction
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -92,6 +93,10 @@ class LimitReduction:
         self._shutdown = Shutdown(self.audit_log.close, drain)
         self._shutdown.watch()
         follow_supervisor(self._shutdown.end_without_delay)
+        # Nothing that is loaded by now is garbage later. A full collection that walks all of it
+        # holds every request for 0.2 s, and starts whenever a quarter more objects live.
+        gc.collect()
+        gc.freeze()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod

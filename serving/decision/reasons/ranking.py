@@ -35,6 +35,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import Cause, RuleHit
@@ -161,13 +162,13 @@ def unexplainable(
     """
     ranked = ranked or rank(evidence, wording)
     large, eligible = ranked.large, ranked.eligible
-    pushing = {
-        name
-        for name, contribution in evidence.contributions.items()
-        if contribution > 0 and (group_of(name) in large or group_of(name) in eligible)
-    }
+    pushing_protected = any(
+        evidence.contributions.get(name, 0.0) > 0
+        and (group_of(name) in large or group_of(name) in eligible)
+        for name in wording.protected
+    )
     grounds = []
-    if pushing & wording.protected:
+    if pushing_protected:
         grounds.append("protected_feature")
     has_no_group = any(group not in wording.groups for group in large)
     if has_no_group or any(
@@ -270,11 +271,19 @@ def _groups_to_suffice(
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
     """Contributions by feature of the model, summed over reason groups."""
-    parts: dict[str, list[float]] = {}
-    for name, contribution in contributions.items():
-        parts.setdefault(group_of(name), []).append(contribution)
     # fsum: the order of the features does not matter.
-    return {group: math.fsum(own) for group, own in parts.items()}
+    return {
+        group: math.fsum([contributions[name] for name in names])
+        for group, names in _names_by_group(tuple(contributions)).items()
+    }
+
+
+@lru_cache(maxsize=64)  # a model has one tuple of names
+def _names_by_group(names: tuple[str, ...]) -> Mapping[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(group_of(name), []).append(name)
+    return groups
 
 
 def _large_groups(sums: Mapping[str, float], wording: Wording) -> list[str]:
