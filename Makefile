@@ -122,9 +122,14 @@ examine: install
 docs: install
 	$(BIN)/python -m pytest tests/docs --doctest-modules features serving training
 
+# Of everything, and of what the image holds: the same versions, but for the one that MLflow alone asks for.
 lock: install
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --quiet --output-file requirements.lock
+	@mkdir -p .cache
+	sed -e 's/ \\$$//' -e '/--hash/d' -e '/^opentelemetry-proto/d' requirements.lock > .cache/tested.txt
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra traces --python-version 3.11 --python-platform linux \
+	  --generate-hashes --no-header --no-annotate --quiet --constraint .cache/tested.txt --output-file deploy/requirements.lock
 
 clean:
 	rm -rf .venv .bentoml .cache data build
