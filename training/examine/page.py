@@ -46,19 +46,51 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "the customers go on with the plan, or act as they would have without it. `before`: the "
         "same measured when no decision remembered the one before; the limit was back for 0 of 199 "
         "in the promised month, and 120 of 200 were cut or proposed again while they followed the "
-        "plan. `carry on`: who changes nothing is asked about for twelve months. Where an aim is "
-        "missed, `defaulted_after` in the next table says whether the answers were right: a limit "
-        "that comes back to a customer who then defaults in fewer cases than the cut-off is no "
-        "mistake, and neither is a cut where more than that default.",
+        "plan. `carry on`: the simulator's own course without a plan, for twelve months: shocks "
+        "pass and late payments age, so most of these customers do not go on as before; those who "
+        "do have a section of their own. Where an aim is missed, `defaulted_after` in the next "
+        "table says whether the answers were right: a limit that comes back to a customer who then "
+        "defaults in fewer cases than the cut-off is no mistake, and neither is a cut where more "
+        "than that default.",
     ),
     "followers": (
         "Who follows the plan, and how",
         "`plan`: as above; `no shock`: without an income loss or illness until then; `and on with "
         "it`: the plan is followed for six months more; `exactly the plan`: nobody pays more than "
         "the plan states; `carry on`: nothing is changed. `closed`: futures in which the customer "
-        "closed the account first; they count nowhere. `stepped`: a part of the limit, or drawings "
+        "closed the account first; they count nowhere. `written_off`: futures in which the account "
+        "was 180 days past due before the limit came back; it is asked about no more, and counts "
+        "as not restored. `stepped`: a part of the limit, or drawings "
         "without it, came back before the rest. `back`: futures in which the limit came back; of "
         "these, `cut_after`, `proposed_after` and `defaulted_after` within six months.",
+    ),
+    "same_again": (
+        "Does the limit come back to who goes on as before?",
+        "The half-year before the cut is lived again, twice, in the same order: the same "
+        "purchases, cash, applications and borrowing elsewhere, the same share of the balance "
+        "paid, as late. "
+        "That is what the reasons named; a suspended account alone draws nothing. The served "
+        "decision is asked every month, its answers in force. `complete`: the share of answers by "
+        "whose margin the whole limit would come back, in the months in which the half-year is "
+        "complete, so that the statements say what they said at the cut; the aim is at most 5 %. "
+        "`between`: the same in the other months, in which the same acts stand in another order. "
+        "A model that weighs recent months more finds some of these orders less risky, and would "
+        "not have cut on them. `restored`: the whole limit came back in some month; `cut_after`: "
+        "of these, cut again within twelve months. So the answer to the same statements is the "
+        "same, and who goes on as before may get the limit back for a few months.",
+    ),
+    "other_promises": (
+        "Is the limit back where a person or a rule cut it?",
+        "`under review`: the model proposed the cut, and a person confirmed it on the same day. "
+        "`past due`: a rule suspended the account, 60 days late or more. `accounts` have advice, "
+        "`plans` a promise, in `months` on average. `kept`, `exactly` and `cut_or_proposed` as "
+        "above. `margin`: of promises, the served one first.",
+    ),
+    "ways_out": (
+        "Do the payments lead out of arrears?",
+        "The accounts that are past due pay what the step says and nothing else. `kept`: the next "
+        "statement shows the days that the step says; `less`: it shows fewer than `under` even if "
+        "they pay a twentieth less.",
     ),
     "validity": (
         "Does the advice lower the risk?",

@@ -24,9 +24,16 @@ from training.evaluate.nudges import ANY, THOUSANDTH, measure_nudges_of
 from training.examine import figures
 from training.examine.advice.actionability import actionability
 from training.examine.advice.followers import PLAN, follow_all, followers, promises_kept
+from training.examine.advice.other_cuts import (
+    PAST_DUE,
+    find_other_cuts,
+    other_promises,
+    ways_out,
+)
 from training.examine.advice.other_models import fit_models, judge_by_other_models
 from training.examine.advice.other_rules import advise_by_other_rules
 from training.examine.advice.plan_risk import simulate_risk
+from training.examine.advice.same_again import same_again
 from training.examine.advice.tables import validity, validity_by_month
 from training.examine.auc_ceiling import auc_ceiling
 from training.examine.censoring_study import censoring_study
@@ -62,6 +69,7 @@ class Stage(StrEnum):
     ACCOUNTS = "the accounts"
     FOLLOW = "following the plans"
     VALIDITY = "their risk afterwards"
+    OTHERS = "cuts by persons and rules"
     RULES = "other rules of advice"
     MODELS = "other models"
     DELETION = "the cut without its reasons"
@@ -199,9 +207,14 @@ def _advice_tables(
     progress(Stage.VALIDITY)
     risk = simulate_risk(cohort, config.futures)
     by_conduct = followers(followed)
+    progress(Stage.OTHERS)
+    others = find_other_cuts(cohort.population, cohort.bundle)
     return {
         "promises_kept": promises_kept(by_conduct),
         "followers": by_conduct,
+        "same_again": same_again(cohort),
+        "other_promises": other_promises(others),
+        "ways_out": ways_out(others.get(PAST_DUE)),
         "validity": validity(cohort, followed[PLAN], risk),
         "validity_by_month": validity_by_month(followed[PLAN]),
     }

@@ -21,7 +21,16 @@ from serving.decision.advice.rollout import Plans
 from serving.decision.result import Decision
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS
 from training.data.simulate.state import State
-from training.examine.advice.served import InForce, Simulated, ask, put_in_force, simulate_month
+from training.data.simulate.step import CHARGED_OFF_DAYS
+from training.examine.advice.relived import live_again, recall_acts, take_habits
+from training.examine.advice.served import (
+    InForce,
+    Simulated,
+    ask,
+    live_month,
+    put_in_force,
+    simulate_month,
+)
 from training.examine.truth.cut_accounts import CutAccounts, plans_from_paths
 from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated
 from training.examine.truth.interventions import own_ways, while_followed
@@ -37,12 +46,15 @@ class Conduct:
 
     - ``follows``: they follow the plan until the promised limit is back; else they carry on
     - ``exactly``: they pay no more than the plan states
+    - ``relives``: they do again what they did in the half-year before the cut, month by month in
+      the same order (:mod:`training.examine.advice.relived`)
     - ``keeps_on``: they follow the plan in the months after it too
     - ``months_after``: they are asked about for so many months after the limit came back
     """
 
     follows: bool = True
     exactly: bool = False
+    relives: bool = False
     keeps_on: bool = False
     months_after: int = HORIZON
     futures: int = FOLLOWED
@@ -50,6 +62,7 @@ class Conduct:
 
 AS_CUSTOMERS_DO = Conduct()
 CARRY_ON = Conduct(follows=False)
+RELIVE = Conduct(follows=False, relives=True, futures=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,8 @@ class FollowedPlans:
     - ``cut_after``, ``proposed_after``: the same in the six months after the limit came back
     - ``defaulted_after``: 60 days past due or more in those months
     - ``closed``: the customer closed the account before the limit came back
+    - ``written_off``: the account was 180 days past due before the limit came back, and so ended;
+      it is asked about no more
     - ``shocked``: an income loss or illness struck until the limit came back, or the month after
       the promised one
     """
@@ -82,6 +97,7 @@ class FollowedPlans:
     proposed_after: Mask
     defaulted_after: Mask
     closed: Mask
+    written_off: Mask
     shocked: Mask
 
 
@@ -135,7 +151,7 @@ class _Course:
         names = ("stepped", "cut_again", "proposed_again", "cut_after", "proposed_after")
         seen = {
             name: np.zeros(count, dtype=np.bool_)
-            for name in (*names, "defaulted_after", "closed", "shocked")
+            for name in (*names, "defaulted_after", "closed", "written_off", "shocked")
         }
         return cls(
             earliest=earliest,
@@ -162,9 +178,10 @@ class _Course:
     def note_month(self, month: int, before: State, simulated: Simulated) -> None:
         """Note shocks and closed accounts while following, and defaults after it."""
         is_open = simulated.last["open"].astype(np.bool_)
-        self.seen["closed"] |= self.is_following & ~is_open
-        self.seen["shocked"] |= self.is_following & _newly_shocked(before, simulated.state)
         days = np.where(is_open, simulated.last["days_past_due"], 0)
+        self.seen["written_off"] |= self.is_following & (days >= CHARGED_OFF_DAYS)
+        self.seen["closed"] |= self.is_following & ~is_open & ~self.seen["written_off"]
+        self.seen["shocked"] |= self.is_following & _newly_shocked(before, simulated.state)
         self.seen["defaulted_after"] |= self.is_after(month) & (days >= DEFAULT_DAYS)
 
     def note_answers(self, rows: Rows, decisions: Sequence[Decision], before: InForce) -> None:
@@ -198,7 +215,7 @@ def _run(
 ) -> None:
     """Simulate and ask month by month, until nobody is followed any more."""
     config = untreated(cohort.population.config)
-    plans = _plans(cohort, owner, conduct)
+    live = _way_of_living(cohort, owner, conduct)
     in_force = first_in_force(cohort).take(owner)
     simulated = _begin(cohort, owner, conduct.futures)
     for month in range(course.last_month + 1):
@@ -207,9 +224,7 @@ def _run(
             return
         follows = course.is_following | conduct.keeps_on
         before = simulated.state
-        simulated = simulate_month(
-            simulated, while_followed(plans, follows), in_force, config, conduct.exactly
-        )
+        simulated = live(month, simulated, follows, in_force)
         course.note_month(month, before, simulated)
         # Decisions cost far more than simulated months: no others are made.
         rows = np.flatnonzero(is_asked & simulated.last["open"].astype(np.bool_))
@@ -229,6 +244,31 @@ def first_in_force(cohort: CutAccounts) -> InForce:
     nothing = InForce(np.zeros(count), np.zeros(count, dtype=np.bool_), (None,) * count)
     owed = cohort.population.state.balance[cohort.places]
     return put_in_force(nothing, np.arange(count), decisions, owed, cohort.bundle.policy)
+
+
+_Living = Callable[[int, Simulated, Mask, InForce], Simulated]
+
+
+def _way_of_living(cohort: CutAccounts, owner: Rows, conduct: Conduct) -> _Living:
+    """How the rows live a month: by its number, who still follows, and what is in force."""
+    config = untreated(cohort.population.config)
+    if conduct.relives:
+        habits = take_habits(recall_acts(cohort), owner)
+        in_order = np.zeros(len(owner), dtype=np.int64)
+
+        def relive(month: int, now: Simulated, follows: Mask, in_force: InForce) -> Simulated:
+            habit = habits.repeat(month, in_order)
+            acts = live_again(habit, in_force.limit, in_force.suspended)
+            return live_month(now, acts, in_force, config)
+
+        return relive
+    plans = _plans(cohort, owner, conduct)
+
+    def live(month: int, now: Simulated, follows: Mask, in_force: InForce) -> Simulated:
+        own = while_followed(plans, follows)
+        return simulate_month(now, own, in_force, config, conduct.exactly)
+
+    return live
 
 
 def _plans(cohort: CutAccounts, owner: Rows, conduct: Conduct) -> Plans:

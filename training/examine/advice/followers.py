@@ -65,7 +65,8 @@ def follow_all(cohort: CutAccounts) -> dict[str, FollowedPlans]:
 def followers(followed: Mapping[str, FollowedPlans]) -> pl.DataFrame:
     """Return one row for each conduct, and one for the plan without a shock.
 
-    - ``followers``; ``accounts`` followed; ``futures`` of them, without those ``closed``
+    - ``followers``; ``accounts`` followed; ``futures`` of them, without those ``closed``; how many
+      of these were ``written_off`` before the limit came back, which is not restored
     - shares of these: ``restored``, ``stepped``, ``cut_again``, ``proposed_again``, and
       ``cut_or_proposed``, either
     - ``back``: futures in which the limit came back; shares of these: ``cut_after``,
@@ -116,6 +117,7 @@ def _row(name: str, found: FollowedPlans, chosen: Mask) -> dict[str, object]:
         "accounts": int(of.any(axis=0).sum()),
         "futures": int(of.sum()),
         "closed": int((chosen & found.closed).sum()),
+        "written_off": int((of & found.written_off).sum()),
     }
     masks = {
         "restored": found.kept,

@@ -29,7 +29,7 @@ from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.output import account_names, as_table
 from training.data.simulate.state import Numbers, State
 from training.data.simulate.step import Columns, step
-from training.examine.truth.interventions import follow, without_drawings
+from training.examine.truth.interventions import Intervention, follow, without_drawings
 from training.examine.truth.population import take_rows
 
 ROWS_A_CALL = 4000  # accounts decided in one call: bounds the memory
@@ -131,12 +131,23 @@ def simulate_month(
     ``plans`` has one plan a row; nobody draws on a suspended account whatever the plan says.  With
     ``exactly`` no customer pays more than the plan states.
     """
+    acts = follow(without_drawings(plans, in_force.suspended), exactly)
+    return live_month(simulated, acts, in_force, config)
+
+
+def live_month(
+    simulated: Simulated,
+    intervention: Intervention,
+    in_force: InForce,
+    config: SimulationConfig,
+) -> Simulated:
+    """Return the state after the next month, lived with this intervention under these limits."""
     state, columns = step(
         simulated.state,
         simulated.state.months_done,
         config,
         simulated.futures,
-        follow(without_drawings(plans, in_force.suspended), exactly),
+        intervention,
         np.maximum(in_force.limit, _LEAST_LIMIT),
     )
     statement = {**columns, "credit_limit": in_force.limit}

@@ -18,7 +18,7 @@ from serving.decision.advice.staircase import LimitCut
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import LEVERS
 from serving.decision.pipeline import advise_many, stages
-from serving.decision.result import AdviceOptions, Advised
+from serving.decision.result import AdviceOptions, Advised, Stages
 from training.data.config import DataError
 from training.data.simulate.state import Numbers
 from training.examine.truth.population import Population
@@ -144,7 +144,18 @@ def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) 
         raise DataError(
             f"expected accounts whose limit the model cuts, got none of {len(decided.decisions)}"
         )
-    ids = decided.features.accounts["account_id"][cut]
+    return advise_accounts(population, bundle, decided, cut, threads)
+
+
+def advise_accounts(
+    population: Population,
+    bundle: Bundle,
+    decided: Stages,
+    cut: Sequence[int],
+    threads: int = 2,
+) -> CutAccounts:
+    """Advise the accounts at these positions in the decisions on the population."""
+    ids = decided.features.accounts["account_id"][list(cut)]
     is_cut = pl.col("account_id").is_in(ids.implode())
     statements = decided.statements.filter(is_cut)
     advised = advise_many(
@@ -159,9 +170,9 @@ def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) 
         places=population.places(ids),
         statements=statements,
         advised=tuple(advised),
-        contributions=decided.scores.contributions[cut],
-        values=decided.features.values[cut],
-        matrix=decided.features.matrix(bundle.features)[cut],
+        contributions=decided.scores.contributions[list(cut)],
+        values=decided.features.values[list(cut)],
+        matrix=decided.features.matrix(bundle.features)[list(cut)],
     )
 
 

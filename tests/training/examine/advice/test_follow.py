@@ -305,9 +305,17 @@ def test_who_carries_on_is_asked_for_as_long_as_advice_looks_ahead(
     months = cut_accounts.bundle.advice.search.months
     for account in each(range(len(cut_accounts))):
         last = max(month for asked, month in answers.of if asked == account)
-        is_over = bool(found.kept[0, account] | found.closed[0, account])
+        has_ended = found.closed[0, account] | found.written_off[0, account]
+        is_over = bool(found.kept[0, account] | has_ended)
         assert last == months - 1 or is_over
     assert max(month for _, month in answers.of) == months - 1
+
+
+def test_who_is_written_off_has_not_closed_the_account(cut_accounts: CutAccounts) -> None:
+    """They count as not restored; as closed accounts they would count nowhere."""
+    found = follow_plans(cut_accounts, replace(CARRY_ON, futures=1, months_after=0))
+    assert found.written_off.sum() > 10
+    assert not (found.written_off & (found.closed | found.kept)).any()
 
 
 def test_the_promised_limit_is_that_of_the_promised_month(cut_accounts: CutAccounts) -> None:
