@@ -240,7 +240,9 @@ def add_advice(
 ) -> Advised:
     """The decision with its advice, or with the note that says why it has none."""
     texts = bundle.advice.notes
-    below_cut_off = logit(decision.cut_off) - decision.log_odds
+    below_cut_off = None
+    if decision.cut_off < 1.0:
+        below_cut_off = logit(decision.cut_off) - decision.log_odds
     if advice is None:
         return Advised(
             decision,

@@ -91,12 +91,13 @@ class Advised:
 
     Attributes:
         below_cut_off: The cut-off minus the log-odds; negative = the account is above the cut-off.
+            None: the product's cut-off is 1, so the model cuts no limit of it.
         notes: Why there is no advice, or what else the customer should know.
         advice: None if behaviour cannot regain the limit: it is not cut, or a rule alone cut it.
     """
 
     decision: Decision
-    below_cut_off: float
+    below_cut_off: float | None
     notes: tuple[Text, ...]
     advice: Advice | None
 

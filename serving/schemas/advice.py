@@ -172,8 +172,13 @@ class Advice(Strict):
     """The account's distance from the cut-off and, if the model cut the limit, the way back."""
 
     below_cut_off: Annotated[
-        float,
-        Field(description="log-odds by which the account is below the cut-off; negative = above"),
+        float | None,
+        Field(
+            description=(
+                "log-odds by which the account is below the cut-off; negative = above; null = the "
+                "cut-off is 1: the model cuts no limit of the product"
+            )
+        ),
     ]
     notes: Annotated[
         list[Text],

@@ -87,6 +87,11 @@ class Account:
         cut = self.cut_in_force
         return self.balance if cut is None else cut.balance_before
 
+    def limit_without_drawings(self, policy: Policy) -> float:
+        """The limit that leaves room for what is owed, or was at the first cut, and no more."""
+        owed = max(self.balance, self.balance_measured)
+        return float(limit_for_balance(np.array(owed), policy))
+
 
 @dataclass(frozen=True, slots=True)
 class Lines:
@@ -146,6 +151,20 @@ def next_balance_of(balance: Vector, spend: Vector, policy: Policy) -> Vector:
     interest = policy.terms.monthly_rate * owed
     next_balance: Vector = owed + interest + spend
     return next_balance
+
+
+def limit_for_balance(balance: Vector, policy: Policy) -> Vector:
+    """The limit of an account that draws nothing more, CNY: what is owed, with head-room.
+
+    As under any other cut, a month's interest and fees do not put the account over its limit.
+    """
+    owed = np.maximum(balance, 0.0)
+    with_headroom = owed * (1.0 + policy.cut.headroom)
+    next_balance = next_balance_of(owed, np.zeros_like(owed), policy)
+    lowest = np.maximum(with_headroom, next_balance)
+    # Not -0.0, which rounding up makes of 0.
+    limit: Vector = round_up(lowest, policy.cut.rounding) + 0.0
+    return limit
 
 
 def cut_offs_of(products: Sequence[str], policy: Policy) -> Vector:

@@ -209,7 +209,7 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
     suspends = (model.suspends or bool(rules.suspending)) and not was_suspended
     new_limit = min(model.limit, rules.allow(limit))
     if suspends:
-        new_limit = min(limit, max(account.balance, account.balance_measured, 0.0))
+        new_limit = min(rules.allow(limit), account.limit_without_drawings(case.policy))
     is_cut = suspends or new_limit < limit
     by_model = _decided_by_model(model, rules, limit)
 

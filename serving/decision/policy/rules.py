@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from serving.decision.config.policy import Policy, Rule, RuleHit
-from serving.decision.policy.limit import Account, grid_down, grid_up
+from serving.decision.policy.limit import (
+    Account,
+    grid_down,
+    grid_up,
+    next_balance_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ def apply_rules(account: Account, policy: Policy) -> RuleResult:
         if hit is None:
             continue
         if hit.cap is not None:
-            allowed = _allowed_limit(hit.cap, account, policy)
+            allowed = _allowed_limit(hit, account, policy)
             caps.append((hit, allowed))
         if rule.suspend:
             suspending.append(hit)
@@ -74,7 +81,18 @@ def _hit(rule: Rule, account: Account) -> RuleHit | None:
     return RuleHit(rule, account.features[rule.when[0].feature], cap)
 
 
-def _allowed_limit(cap: float, account: Account, policy: Policy) -> float:
-    """The limit under a cap, on the rounding grid: an amount that is already drawn stays drawn."""
-    drawn = grid_up(max(account.features["balance_now"], 0.0), policy.cut.rounding)
-    return max(grid_down(cap, policy.cut.rounding), drawn)
+def _allowed_limit(hit: RuleHit, account: Account, policy: Policy) -> float:
+    """The limit under a cap, on the rounding grid: an amount that is already drawn stays drawn.
+
+    While a cut is in force, the amount is that at the first cut, so that no payment is answered by
+    a further cut.  It has head-room for the interest that comes on top.  A regulation's cap allows
+    no new drawing above it, so there it is what is owed, with a month's interest alone.
+    """
+    if hit.cap is None:
+        raise ValueError(f"expected a rule that caps the limit, got {hit.rule.code}")
+    if hit.rule.cause == "regulation":
+        next_balance = next_balance_of(np.array(account.balance), np.array(0.0), policy)
+        drawn = grid_up(float(next_balance), policy.cut.rounding)
+    else:
+        drawn = account.limit_without_drawings(policy)
+    return max(grid_down(hit.cap, policy.cut.rounding), drawn)

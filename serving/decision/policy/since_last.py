@@ -115,6 +115,8 @@ def explain_changes(
 ) -> list[SinceLast | None]:
     """For each account the change since its earlier decision; None for one without.
 
+    It is None too where only one of the two cut-offs is 1, at which the model cuts no limit.
+
     ``values`` are the features of ``statements``, float64 (accounts, features); ``earlier`` is by
     account id.
 
@@ -141,7 +143,9 @@ def explain_changes(
         cut_off = bundle.policy.cut_off(statements.products[place])
         parts = {code: float(values[row]) for code, values in groups.items()}
         parts[MODEL] = float(changes.earlier_log_odds[row]) - before.log_odds
-        parts[POLICY] = logit(before.cut_off) - logit(cut_off)
+        if (before.cut_off == 1.0) != (cut_off == 1.0):
+            continue  # the log-odds of one of the two have no distance to a cut-off
+        parts[POLICY] = _lowered_by(before.cut_off, cut_off)
         found[place] = _since_last(
             before,
             parts,
@@ -263,7 +267,9 @@ def _since_last(
     bundle: Bundle,
 ) -> SinceLast:
     change = log_odds - before.log_odds
-    to_cut_off = (log_odds - logit(cut_off)) - (before.log_odds - logit(before.cut_off))
+    to_cut_off = change
+    if cut_off < 1.0:
+        to_cut_off = (log_odds - logit(cut_off)) - (before.log_odds - logit(before.cut_off))
     total = sum(parts.values())
     _check_sum(
         before,
@@ -295,6 +301,11 @@ def _since_last(
             )
         ),
     )
+
+
+def _lowered_by(before: float, now: float) -> float:
+    """By how many log-odds the cut-off is lower than before; a cut-off of 1 that stayed is not."""
+    return 0.0 if before == now else logit(before) - logit(now)
 
 
 def _check_sum(

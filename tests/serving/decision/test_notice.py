@@ -199,7 +199,7 @@ def test_a_limit_that_does_not_change_is_not_stated_twice() -> None:
     proposed = dataclasses.replace(STOPPED, proposed_limit=LIMIT)
     assert "proposed to stop new cash withdrawals.\n" in make(proposed, REASON).text.en
     # The control: the limit that changes is stated.
-    assert "credit limit is CNY 4,000 instead of CNY 20,000." in make(SUSPENDED, REASON).text.en
+    assert "credit limit is CNY 4,200 instead of CNY 20,000." in make(SUSPENDED, REASON).text.en
 
 
 @given(objected())
@@ -318,11 +318,11 @@ def test_a_notice_of_a_review_contains_the_proposal() -> None:
         in make(CONFIRMED, REASON).text.en
     )
     assert (
-        "proposed to stop new cash withdrawals and to set the credit limit to CNY 4,000."
+        "proposed to stop new cash withdrawals and to set the credit limit to CNY 4,200."
         in make(STOPPED, REASON).text.en
     )
     assert (
-        "系统于2026年10月5日建议暂停新增提现，并将信用额度设为4,000元。"
+        "系统于2026年10月5日建议暂停新增提现，并将信用额度设为4,200元。"
         in make(STOPPED, REASON).text.zh
     )
     assert "proposed no change." in make(REFERRED, REASON).text.en

@@ -25,6 +25,7 @@ import polars as pl
 
 from features.types import Matrix, Vector
 from serving.decision.config.policy import Policy
+from serving.decision.policy.limit import limit_for_balance
 from training.compare.policies.frontier import measure
 from training.compare.policies.portfolio import Portfolio, limits_under
 from training.data.config import DataError
@@ -141,9 +142,9 @@ def _value(portfolio: Portfolio, policy: Policy, p: Vector) -> Vector:
     """Each account's value where the portfolio's probabilities decide and ``p`` is the true one."""
     economics = policy.economics
     after, _ = limits_under(portfolio, policy)
-    owed = np.maximum(portfolio.balance, 0.0)
-    drawn = np.minimum(portfolio.limit, owed)
-    by_rules = np.where(portfolio.rule_suspends, drawn, portfolio.rule_limit)
+    drawn = limit_for_balance(portfolio.balance, policy)
+    at_most = np.where(portfolio.rule_suspends, drawn, np.inf)
+    by_rules = np.minimum(at_most, portfolio.rule_limit)
     exposure_by_rules = portfolio.exposure(by_rules, policy)
     exposure_after = portfolio.exposure(after, policy)
     avoided = economics.loss_given_default * (exposure_by_rules - exposure_after)

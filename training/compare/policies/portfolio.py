@@ -22,6 +22,7 @@ from serving.decision.policy.limit import (
     Lines,
     exposure,
     limit_by_model,
+    limit_for_balance,
     lines_of,
     next_balance_of,
 )
@@ -140,12 +141,11 @@ def limits_under(portfolio: Portfolio, policy: Policy) -> tuple[Vector, Mask]:
     """
     suspended_by_model = portfolio.probability >= policy.suspend.probability
     suspended = portfolio.rule_suspends | suspended_by_model
-    owed = np.maximum(portfolio.balance, 0.0)
-    drawn = np.minimum(portfolio.limit, owed)
+    drawn = limit_for_balance(portfolio.balance, policy)
     lines = portfolio.lines(policy)
     by_model = limit_by_model(portfolio.probability, lines, policy)
     reduced = np.minimum(by_model, portfolio.rule_limit)
-    after = np.where(suspended, drawn, reduced)
+    after = np.where(suspended, np.minimum(drawn, portfolio.rule_limit), reduced)
     # A suspended account that is drawn to its limit keeps it, and is cut all the same.
     cut: Mask = (after < portfolio.limit) | suspended
     return after, cut

@@ -525,6 +525,7 @@ def test_an_account_that_is_not_cut_gets_no_advice(
     )
     assert found.advice is None
     assert found.below_cut_off == pytest.approx(logit(kept.cut_off) - kept.log_odds)
+    assert found.below_cut_off is not None
     assert found.below_cut_off > 0
 
 

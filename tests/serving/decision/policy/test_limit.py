@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.ledger import Behaviour, Standing, minimum_due_of, next_standing
 from features.types import Vector
 from serving.decision.config.economics import FIFTHS
 from serving.decision.config.policy import Policy
@@ -201,6 +202,22 @@ def test_no_cut_makes_an_account_over_its_limit_next_month(
     owed = max(balance, 0.0)
     next_balance = owed + POLICY.terms.monthly_rate * owed + spend
     assert new == limit or next_balance <= new + 1e-6
+
+
+@given(credit_limits, balances, st.sampled_from([0, 30, 60, 90]))
+def test_a_suspension_leaves_room_for_a_month_s_interest_and_fees(
+    limit: float, balance: float, days_late: int
+) -> None:
+    """By the ledger, of an account that pays nothing."""
+    account = make_account(0.9, limit, balance, days_past_due_now=float(max(days_late, 5)))
+    outcome = apply_many([account], POLICY, DECIDED_AT)[0]
+    assert outcome.suspends
+    proposed = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+    days, nothing = np.array([days_late], dtype=np.int32), np.zeros(1)
+    due = minimum_due_of(np.array([balance]), days // 30, POLICY.terms)
+    acts = Behaviour(nothing, nothing, nothing, np.zeros(1, dtype=np.int32))
+    after = next_standing(Standing(np.array([balance]), due, days), acts, POLICY.terms)
+    assert proposed == limit or after.balance[0] <= proposed + 0.01
 
 
 @given(products, probabilities, probabilities, credit_limits, balances, spends)

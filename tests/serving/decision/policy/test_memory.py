@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from features.months import add_months
+from serving.decision.config.policy import Condition, Rule
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply, apply_many, change_of, refer_to_reviewer
@@ -102,6 +103,53 @@ def test_who_repays_is_never_cut_deeper() -> None:
             assert outcome.action in ("keep", "restore", "review"), (account, outcome)
             assert answer <= outcome.new_limit, (account, outcome)
     assert actions["restore"] > 50
+
+
+CAP = Rule(
+    code="cap",
+    cause="risk",
+    when=(Condition("income", "above", 0.0),),
+    en="",
+    zh="",
+    cap=3_000.0,
+)
+
+
+def repay_under(rule: Rule) -> tuple[list[Account], list[list[Outcome]]]:
+    """Accounts that a rule caps, and their monthly answers while they repay."""
+    drawn = draw_accounts(800, seed=21, days_past_due_now=0.0, idle_months=0.0, income=1e6)
+    owing = [replace(own, probability=0.01) for own in drawn if own.balance > 4_000.0]
+    policy = replace(POLICY, rules=(rule,))
+    random = np.random.default_rng(22)
+
+    def repay(account: Account, month: int) -> Account:
+        left = account.balance * float(random.uniform(0.7, 1.0)) if month else account.balance
+        return replace(account, features={**account.features, "balance_now": left})
+
+    months = list(follow(owing, policy, 12, repay))
+    return owing, [outcomes for _, outcomes in months]
+
+
+def test_who_repays_is_cut_by_a_rule_once() -> None:
+    """An amount that is drawn at the first cut stays allowed."""
+    owing, answers = repay_under(CAP)
+    cuts = [
+        sum(month[place].action == "reduce" for month in answers) for place in range(len(owing))
+    ]
+    assert sum(cuts) > 50
+    assert max(cuts) == 1
+
+
+def test_a_regulation_s_cap_follows_what_is_owed_down_to_the_cap() -> None:
+    """The control: no new drawing above such a cap is allowed, so each payment lowers the limit."""
+    rule = replace(CAP, cause="regulation", source="article 6")
+    owing, (first, *later) = repay_under(rule)
+    cuts = sum(outcome.action == "reduce" for outcomes in later for outcome in outcomes)
+    assert cuts > sum(outcome.action == "reduce" for outcome in first)
+    for place in each(range(len(owing))):
+        limits = [outcomes[place].new_limit for outcomes in [first, *later]]
+        assert limits == sorted(limits, reverse=True)
+        assert limits[-1] >= min(3_000.0, owing[place].limit)
 
 
 def _first_answers(accounts: list[Account]) -> list[tuple[Account, Outcome]]:

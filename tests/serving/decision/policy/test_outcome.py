@@ -33,10 +33,12 @@ def test_a_risky_account_is_reduced() -> None:
     assert reduced.review_on == datetime.date(2027, 1, 5)
 
 
-def test_a_very_risky_account_is_suspended_at_its_balance() -> None:
+def test_a_very_risky_account_is_suspended_at_its_balance_with_head_room() -> None:
     suspended = outcome_of(make_account(0.7, **LATE))
     assert suspended.action == "suspend"
-    assert suspended.new_limit == 4_000.0
+    assert suspended.new_limit == 4_200.0
+    overpaid = outcome_of(make_account(0.7, balance=-50.0, **LATE))
+    assert str(overpaid.proposed_limit) == "0.0"
 
 
 def test_a_person_decides_near_the_cut_off() -> None:
@@ -90,7 +92,8 @@ def test_stale_data_of_an_account_that_keeps_its_limit_needs_no_person() -> None
 
 def test_a_fully_drawn_account_cannot_be_cut_but_can_be_suspended() -> None:
     assert outcome_of(make_account(0.4, 5_000.0, 5_000.0)).action == "keep"
-    assert outcome_of(make_account(0.9, 5_000.0, 4_900.0, **LATE)).new_limit == 4_900.0
+    assert outcome_of(make_account(0.9, 5_000.0, 4_700.0, **LATE)).new_limit == 5_000.0
+    assert outcome_of(make_account(0.9, 5_000.0, 4_600.0, **LATE)).new_limit == 4_900.0
     overdrawn = outcome_of(make_account(0.9, 5_000.0, 5_400.0, **LATE))
     assert overdrawn.action == "suspend"
     assert overdrawn.new_limit == 5_000.0
@@ -120,9 +123,9 @@ def test_a_regulatory_cap_decides_by_itself_from_its_month_on() -> None:
     assert outcome_of(unknown).action == "keep"
 
 
-def test_a_cap_is_never_below_the_drawn_amount() -> None:
+def test_a_cap_is_never_below_the_drawn_amount_with_a_month_s_interest() -> None:
     account = make_account(0.01, 20_000.0, 15_050.0, income=2_000.0)
-    assert outcome_of(replace(account, product="cash_loan")).new_limit == 15_100.0
+    assert outcome_of(replace(account, product="cash_loan")).new_limit == 15_300.0
 
 
 def test_rule_and_model_share_a_decision_if_the_model_goes_further() -> None:

@@ -21,6 +21,7 @@ from serving.decision.policy.since_last import Earlier, SinceLast, describe_rise
 from serving.decision.result import AdviceOptions, Decision
 from serving.decision.scoring.score import AdditivityError, logit
 from serving.decision.scoring.shapley import explain_one, make_explainer
+from serving.schemas.advice import make_advice
 from tests.support.each import each
 from tests.support.paths import GOLDEN, ROOT
 from tests.support.policies import cut_more
@@ -228,6 +229,35 @@ def test_another_model_and_another_policy_are_parts_of_their_own() -> None:
         sum(parts.values()),
         abs=EXACT,
     )
+
+
+def without_cuts() -> Bundle:
+    """The golden bundle for products whose unused limit is not drawn: their cut-off is 1."""
+    policy = golden().policy
+    economics = replace(policy.economics, credit_conversion=0.0)
+    return replace(golden(), policy=replace(policy, economics=economics))
+
+
+def test_a_cut_off_of_1_that_stayed_is_no_change() -> None:
+    """Its log-odds are infinite: by their difference the account had no second decision."""
+    few = dict(list(earlier().items())[:50])
+    asked = statements().filter(pl.col("account_id").is_in(list(few)))
+    stayed = {name: replace(own, cut_off=1.0) for name, own in few.items()}
+    for decision in each(decide_many(asked, without_cuts(), NOW, earlier=stayed)):
+        assert decision.cut_off == 1.0
+        since = decision.since_last
+        assert since is not None
+        assert since.change == since.change_to_cut_off
+        assert "policy" not in {part.code for part in since.parts}
+    for decision in each(decide_many(asked, without_cuts(), NOW, earlier=few)):
+        assert decision.since_last is None
+
+
+def test_there_is_no_distance_to_a_cut_off_of_1() -> None:
+    asked = statements().filter(pl.col("account_id").is_in(list(earlier())[:20]))
+    for advised in each(advise_many(asked, without_cuts(), NOW, AdviceOptions(threads=1))):
+        assert advised.below_cut_off is None
+        assert make_advice(advised).below_cut_off is None
 
 
 def test_one_account_and_many_say_the_same() -> None:

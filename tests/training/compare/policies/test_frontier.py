@@ -256,7 +256,9 @@ def test_a_cap_is_what_the_served_policy_would_do_with_it(evaluated: Evaluation)
     )
     decided, _ = served(evaluated)
     cap = np.floor(3.0 * income / 100 + 1e-9) * 100
-    lowest = np.minimum(limit, np.maximum(cap, np.ceil(np.maximum(balance, 0) / 100 - 1e-9) * 100))
+    owed = np.maximum(balance, 0)
+    with_interest = owed + evaluated.bundle.policy.terms.monthly_rate * owed
+    lowest = np.minimum(limit, np.maximum(cap, np.ceil(with_interest / 100 - 1e-9) * 100))
     hit = ~np.isnan(income) & (lowest < decided)
     whole = found.filter(product=ALL).row(0, named=True)
     # Nothing else moves by December but the six-month rule that the asked cap stands in for, and is
