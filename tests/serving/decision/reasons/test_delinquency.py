@@ -16,6 +16,7 @@ from serving.decision.result import Decision
 from tests.support.each import each
 from tests.support.paths import GOLDEN, ROOT
 from tests.support.policies import cut_more
+from tests.support.sentences import WORDING
 
 DECIDED_AT = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.UTC)
 STATEMENTS = ROOT / "tests" / "golden" / "answers" / "statements.parquet"
@@ -72,3 +73,25 @@ def test_a_fact_that_is_no_reason_is_told_as_one_that_counted_little(golden: Bun
         sentence = decision.notice.text.en.split(known)[1].split("\n")[0]
         for reason in decision.reasons:
             assert sentence not in reason.text.en
+
+
+def test_only_an_instalment_that_is_not_paid_is_called_overdue(golden: Bundle) -> None:
+    """A payment that came some days late was made, and there is nothing more to pay of it."""
+    bundle = replace(golden, wording=WORDING)
+    statements = pl.read_parquet(STATEMENTS)
+    is_last = pl.col("month") == pl.col("month").max().over("account_id")
+    is_on_time = pl.col("days_past_due") == 0
+    days_late = pl.when(is_last & is_on_time).then(7).otherwise(pl.col("days_past_due"))
+    kind = statements["days_past_due"].dtype
+    late = statements.with_columns(days_late.cast(kind).alias("days_past_due"))
+    result = stages(late, bundle, DECIDED_AT)
+    seen = set()
+    for decision, evidence in zip(result.decisions, result.evidence, strict=True):
+        if decision.notice is None:
+            continue
+        days = evidence.values["days_past_due_now"]
+        is_unpaid = days >= 30
+        assert ("Please pay the overdue part" in decision.notice.text.en) == is_unpaid
+        assert ("逾期部分请尽快还清" in decision.notice.text.zh) == is_unpaid
+        seen.add((days > 0, is_unpaid))
+    assert seen == {(True, False), (True, True)}

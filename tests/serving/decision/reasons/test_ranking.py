@@ -287,14 +287,15 @@ def test_a_reason_is_specific_in_both_languages() -> None:
 def test_a_little_cash_gives_way_to_another_feature_and_never_to_silence() -> None:
     """2 % of six months' income is nothing that anybody would act on, but a draw is."""
     pushing = {"cash_to_income_6": 0.3, "cash_months_3": 0.1}
-    little = evidence(pushing, cash_to_income_6=0.02, cash_months_3=1.0)
+    none_drew = compared({"cash_to_income_6": [0.0] * 4, "cash_months_3": [0.0] * 4})
+    little = evidence(pushing, none_drew, cash_to_income_6=0.02, cash_months_3=1.0)
     (reason,) = state(little)
     assert reason.features[0].name == "cash_months_3"
     assert reason.contribution == pytest.approx(0.4)
     # The controls: an amount that counts is named, and without another feature a person decides.
-    enough = evidence(pushing, cash_to_income_6=0.5, cash_months_3=1.0)
+    enough = evidence(pushing, none_drew, cash_to_income_6=0.05, cash_months_3=1.0)
     assert state(enough)[0].features[0].name == "cash_to_income_6"
-    alone = evidence({"cash_to_income_6": 0.3}, cash_to_income_6=0.02)
+    alone = evidence({"cash_to_income_6": 0.3}, none_drew, cash_to_income_6=0.02)
     assert state(alone) == ()
     assert unexplainable(alone, WORDING) == ("no_principal_reason",)
 
