@@ -108,6 +108,24 @@ def whole_tree(folder: Path, service: str = SERVICE) -> Serving:
     return serving
 
 
+def supervisor_alone(folder: Path) -> Serving:
+    """The same; only the supervisor is killed, and its worker has to end by itself."""
+
+    @contextmanager
+    def serving() -> Iterator[tuple[str, Callable[[], None]]]:
+        with start_service_process(folder / "log", SERVICE, AS_DEPLOYED) as (url, process):
+
+            def kill_supervisor() -> None:
+                workers = psutil.Process(process.pid).children(recursive=True)
+                process.kill()
+                _, alive = psutil.wait_procs(each(workers), timeout=60)
+                assert alive == [], "a worker outlives its supervisor"
+
+            yield url, kill_supervisor
+
+    return serving
+
+
 @contextmanager
 def forking(service: str = SERVICE) -> Iterator[subprocess.Popen[str]]:
     """A process that imported the service and forks a child for each line, see one_process.py."""
@@ -250,6 +268,19 @@ def test_no_answer_is_missing_after_a_kill_of_the_whole_tree(
     requests: list[dict[str, Any]],
 ) -> None:
     check_kills(tmp_path, whole_tree(tmp_path), 1, requests, 0.5)
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(25, marks=pytest.mark.torture)],
+)
+def test_no_answer_is_missing_after_a_kill_of_the_supervisor_alone(
+    kills: int,
+    stored: str,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
+) -> None:
+    check_kills(tmp_path, supervisor_alone(tmp_path), kills, requests, 0.5)
 
 
 @pytest.mark.torture
