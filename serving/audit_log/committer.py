@@ -20,7 +20,13 @@ from serving.audit_log import checkpoints
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.memory import Account, newest_events
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import decode_rows, insert_entries, read_chain_head, unique_key_column
+from serving.audit_log.rows import (
+    decode_rows,
+    insert_entries,
+    pack_contents,
+    read_chain_head,
+    unique_key_column,
+)
 from serving.storage.database import Database
 from serving.storage.open_file import FileMovedError
 from serving.storage.tables import entries, probe
@@ -155,13 +161,16 @@ class Committer:
         """Insert the items that are not refused, within one transaction."""
         if self._held is None:
             self._held = self._database.hold()
+        # Not under the lock, for which other writers wait.
+        packed = [[pack_contents(entry) for entry in item] for item in items]
         with self._database.writing(self._held) as connection:
             duplicates = _find_duplicates(connection, items) if find_duplicates else set()
             outdated = _find_outdated(connection, items, duplicates, self._secrets)
             refused = duplicates | outdated
-            chosen = [item for place, item in enumerate(items) if place not in refused]
-            together = [entry for item in chosen for entry in item]
-            stored = iter(insert_entries(connection, together, self._secrets))
+            chosen = [place for place in range(len(items)) if place not in refused]
+            together = [entry for place in chosen for entry in items[place]]
+            contents = [one for place in chosen for one in packed[place]]
+            stored = iter(insert_entries(connection, together, self._secrets, contents))
         found: list[list[Entry] | Refusal] = []
         for place, item in enumerate(items):
             if place in duplicates:

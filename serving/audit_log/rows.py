@@ -16,13 +16,12 @@ from pydantic_core import from_json
 from serving.audit_log.entry import Entry, NewEntry, encode_metadata
 from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.privacy import data_subjects
+from serving.audit_log.privacy.content import pack, unpack
 from serving.audit_log.privacy.data_subjects import (
     DataSubject,
     decrypt,
     draw_nonces,
     encrypt,
-    pad,
-    unpad,
 )
 from serving.audit_log.privacy.key_file import Secrets
 from serving.storage.driver_sql import BulkInsert, PreparedStatement
@@ -50,12 +49,27 @@ def read_chain_head(connection: sa.Connection) -> tuple[int, bytes]:
     return 0, GENESIS
 
 
+# The content of an entry's encrypted columns, in their order: packed, not encrypted yet.
+Packed = tuple[bytes | None, ...]
+
+
+def pack_contents(entry: NewEntry) -> Packed:
+    """Pack what is encrypted of an entry with an account; needs no database and no key."""
+    if entry.account is None:
+        return None, None
+    contents = entry.request_body, entry.response_body
+    return tuple(None if one is None else pack(one) for one in contents)
+
+
 def insert_entries(
     connection: sa.Connection,
     new_entries: Sequence[NewEntry],
     secrets: Secrets,
+    packed: Sequence[Packed] | None = None,
 ) -> list[Entry]:
     """Append entries to the chain within a write transaction; returns them as stored.
+
+    ``packed`` has :func:`pack_contents` of each entry, if that was done before the transaction.
 
     Raises:
         sqlalchemy.exc.IntegrityError: an entry id or a unique key exists already.
@@ -68,10 +82,14 @@ def insert_entries(
     nonces = draw_nonces(len(ENCRYPTED) * len(new_entries))
     rows: list[dict[str, Any]] = []
     stored: list[Entry] = []
-    for entry in new_entries:
+    if packed is None:
+        packed = [pack_contents(entry) for entry in new_entries]
+    for entry, contents in zip(new_entries, packed, strict=True):
         seq += 1
         person = None if entry.account is None else by_account[entry.tenant, entry.account]
-        row = _encode(entry, seq, person, nonces)
+        row = _encode(entry, seq)
+        if person is not None:
+            row |= _sealed(entry.entry_id, person, contents, nonces)
         row_hash = hash_row(row, before)
         rows.append(row | {"before": before, "hash": row_hash})
         stored.append(_as_stored(entry, seq, person))
@@ -89,6 +107,7 @@ def decode_rows(
 
     Raises:
         cryptography.exceptions.InvalidTag: a row's encrypted content was changed.
+        serving.audit_log.privacy.content.ContentError: it was encrypted, and is no content.
     """
     named = {row[data_subject_column.name] for row in rows} - {None}
     keys = data_subjects.read_subject_keys(connection, sorted(named), secrets)
@@ -100,6 +119,7 @@ def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:
 
     Raises:
         cryptography.exceptions.InvalidTag: the row's encrypted content was changed.
+        serving.audit_log.privacy.content.ContentError: it was encrypted, and is no content.
     """
     due = row["due"]
     return Entry(
@@ -126,13 +146,9 @@ def encryption_context(entry_id: str, column: str) -> str:
     return f"{entry_id} {column}"
 
 
-def _encode(
-    entry: NewEntry,
-    seq: int,
-    person: DataSubject | None,
-    nonces: Iterator[bytes],
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _encode(entry: NewEntry, seq: int) -> dict[str, Any]:
+    """The row of an entry without an account."""
+    return {
         "seq": seq,
         "entry_id": entry.entry_id,
         "kind": entry.kind,
@@ -140,7 +156,7 @@ def _encode(
         "tenant": entry.tenant,
         "caller": entry.caller,
         "at": encode_time(entry.at),
-        data_subject_column.name: None if person is None else person.subject_id,
+        data_subject_column.name: None,
         metadata_column.name: encode_metadata(entry.metadata),
         request_column.name: entry.request_body,
         response_column.name: entry.response_body,
@@ -148,11 +164,17 @@ def _encode(
         "digest": entry.digest,
         "due": None if entry.due is None else entry.due.isoformat(),
     }
-    if person is not None:
-        for column in ENCRYPTED:
-            context = encryption_context(entry.entry_id, column)
-            row[column] = encrypt(pad(row[column]), person.key, context, next(nonces))
-    return row
+
+
+def _sealed(
+    entry_id: str, person: DataSubject, contents: Packed, nonces: Iterator[bytes]
+) -> dict[str, Any]:
+    """The columns of a row that differ if it is about a person."""
+    sealed: dict[str, Any] = {data_subject_column.name: person.subject_id}
+    for column, packed in zip(ENCRYPTED, contents, strict=True):
+        context = encryption_context(entry_id, column)
+        sealed[column] = encrypt(packed, person.key, context, next(nonces))
+    return sealed
 
 
 def _as_stored(
@@ -192,4 +214,4 @@ def _content(
     if key is None:
         return None
     content = decrypt(bytes(stored), key, encryption_context(row["entry_id"], column))
-    return unpad(content)
+    return unpack(content)

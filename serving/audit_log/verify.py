@@ -27,6 +27,7 @@ from serving.audit_log.privacy.api_key_macs import (
     REMOVED,
     read_stored_keys,
 )
+from serving.audit_log.privacy.content import unpack
 from serving.audit_log.privacy.data_subjects import decrypt, try_subject_keys
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.record_secrets import keys_to_adopt
@@ -314,8 +315,9 @@ def _decrypts(row: Row, column: str, key: bytes) -> bool:
     if row[column] is None:
         return True
     try:
-        decrypt(row[column], key, encryption_context(row["entry_id"], column))
-    except (InvalidTag, ValueError):  # ValueError: too short to be encrypted content
+        content = decrypt(row[column], key, encryption_context(row["entry_id"], column))
+        unpack(content)
+    except (InvalidTag, ValueError):  # ValueError: too short, or packed in a way of no version
         return False
     return True
 

@@ -25,10 +25,6 @@ from serving.storage.tables import people
 _INSERT = BulkInsert(people)
 # Bytes. Random nonces are safe, because one key encrypts far fewer than 2**32 rows.
 _NONCE = 12
-# Of 1,000 accounts the exact lengths of request and answer tell 777 from all others, multiples of
-# 2 KiB none.
-_BLOCK = 2048  # bytes
-_PADDING = b"\0"  # no JSON ends with it, so a row of an earlier version, unpadded, reads the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +68,6 @@ def decrypt(encrypted: bytes, key: bytes, context: str) -> bytes:
         encrypted[_NONCE:],
         context.encode(),
     )
-
-
-def pad(content: bytes | None) -> bytes | None:
-    """Fill to a multiple of 2 KiB: an encrypted content's length would tell whose it is.
-
-    None stays None.
-
-    Raises:
-        ValueError: the content ends with the padding itself.
-    """
-    if content is None:
-        return None
-    if content.endswith(_PADDING):
-        raise ValueError("expected content that does not end with a zero byte, as JSON never does")
-    blocks = max(-(-len(content) // _BLOCK), 1)  # rounded up
-    return content.ljust(blocks * _BLOCK, _PADDING)
-
-
-def unpad(content: bytes) -> bytes:
-    """The content that :func:`pad` filled."""
-    return content.rstrip(_PADDING)
 
 
 def key_context(subject_id: str, account_hash: str) -> str:

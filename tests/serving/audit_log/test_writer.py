@@ -289,8 +289,9 @@ def large_entry(entry_id: str) -> NewEntry:
         caller="k",
         at=new_entry(entry_id).at,
         account="a",
-        request_body=b"a" * 20_000,
-        response_body=b"b" * 20_000,
+        # Nothing in it can be compressed.
+        request_body=random.randbytes(20_000),
+        response_body=random.randbytes(20_000),
     )
 
 
