@@ -129,6 +129,7 @@ def due_account(one: due.DueAccount) -> DueAccount:
         limit_before=one.prior.limit_before,
         limit_in_force=one.prior.limit_in_force,
         suspended=one.prior.suspended,
+        under_review=one.under_review,
     )
 
 

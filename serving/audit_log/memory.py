@@ -48,12 +48,14 @@ class Memory:
 
     ``prior`` is None if nothing is in force. ``newest_event`` is the ``seq`` of the newest event
     that the prior follows from, 0 = there is none. ``newest_decision`` is the id of the newest
-    event that is a decision; None = there is none.
+    event that is a decision; None = there is none. ``under_review``: it refers the account to a
+    person, who has not answered.
     """
 
     prior: Prior | None = None
     newest_event: int = 0
     newest_decision: str | None = None
+    under_review: bool = False
 
 
 NOTHING = Memory()
@@ -139,8 +141,12 @@ def recall(rows: Sequence[Entry], reviewed: Mapping[str, Entry]) -> Memory:
                 Decided.read(reviewed[row.subject]),
                 is_newest=False,
             )
-    newest_decision = None if newest is None else newest.row.entry_id
-    return Memory(prior, rows[-1].seq, newest_decision)
+    if newest is None:
+        return Memory(prior, rows[-1].seq)
+    newest_id = newest.row.entry_id
+    answered = any(row.kind == "resolution" and row.subject == newest_id for row in rows)
+    under_review = newest.refers and not answered
+    return Memory(prior, rows[-1].seq, newest_id, under_review)
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,11 +201,13 @@ def due_line(tenant: str, account: DueAccount, as_json: bool) -> str:
             "limit_before": prior.limit_before,
             "limit_in_force": prior.limit_in_force,
             "suspended": prior.suspended,
+            "under_review": account.under_review,
         }
         return json.dumps(fields, ensure_ascii=False)
     suspended = "  suspended" if prior.suspended else ""
+    review = "  under review" if account.under_review else ""
     limits = f"{prior.limit_before:,.0f} -> {prior.limit_in_force:,.0f}"
-    return f"{account.review_on}  {tenant}  {account.account_id}  {limits}{suspended}"
+    return f"{account.review_on}  {tenant}  {account.account_id}  {limits}{suspended}{review}"
 
 
 def _today() -> datetime.date:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from serving.audit_log.entry import Entry
-from serving.audit_log.memory import Decided
+from serving.audit_log.memory import NOTHING, Decided
 from serving.audit_log.reader import DuePlace, Reader
 from serving.decision.policy.prior import Prior
 
@@ -19,7 +19,8 @@ class DueAccount:
     """An account to decide on again, with what is in force.
 
     `due_id` is the id of the row that set the day, and `decision_id` that of the decision that the
-    row is or is about. `review_on` is the day.
+    row is or is about. `review_on` is the day. `under_review`: the newest decision refers the
+    account to a person, who has not answered.
     """
 
     due_id: str
@@ -27,6 +28,7 @@ class DueAccount:
     account_id: str
     review_on: datetime.date
     prior: Prior
+    under_review: bool
 
 
 def read_due(
@@ -75,9 +77,18 @@ def _still_due(
         # Erased since the page was read.
         if not decision.erased:
             accounts[row.entry_id] = Decided.read(decision).request["account_id"]
-    priors = reader.priors(tenant, set(accounts.values()))
+    memories = reader.memories(tenant, set(accounts.values()))
     for row in rows:
         account_id = accounts.get(row.entry_id, "")
-        prior = priors.get(account_id)
-        if prior is not None and prior.review_on is not None and prior.review_on <= until:
-            yield DueAccount(row.entry_id, row.subject, account_id, prior.review_on, prior)
+        memory = memories.get(account_id, NOTHING)
+        prior = memory.prior
+        if prior is None or prior.review_on is None or prior.review_on > until:
+            continue
+        yield DueAccount(
+            due_id=row.entry_id,
+            decision_id=row.subject,
+            account_id=account_id,
+            review_on=prior.review_on,
+            prior=prior,
+            under_review=memory.under_review,
+        )

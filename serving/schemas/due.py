@@ -27,6 +27,13 @@ class DueAccount(Strict):
     ]
     limit_in_force: Annotated[float, Field(description="the limit that the latest decision left")]
     suspended: Annotated[bool, Field(description="whether no new drawing is allowed")]
+    under_review: Annotated[
+        bool,
+        Field(
+            description="whether the newest decision refers the account to a person, who has not "
+            "answered: nothing is to be sent until then"
+        ),
+    ]
 
 
 class DueList(Strict):

@@ -37,6 +37,7 @@ def test_an_account_is_listed_with_what_is_in_force(record: AuditLog, golden: Bu
         "limit_before": cut["credit_limit"],
         "limit_in_force": cut["new_limit"],
         "suspended": cut["suspended"],
+        "under_review": False,
     }
     assert routes.call("GET", f"{LATER}&after={due['due_id']}") == {"accounts": []}
     day = datetime.date.fromisoformat(cut["review_on"])

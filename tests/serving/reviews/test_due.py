@@ -216,3 +216,23 @@ def test_a_place_of_another_tenant_or_of_no_account_is_none(log: AuditLog) -> No
         )
     ]
     assert places == [((TODAY + 90 * DAY).isoformat(), 1), None, None, None]
+
+
+def test_a_referred_account_stays_and_is_under_review_until_a_person_answers(
+    log: AuditLog,
+) -> None:
+    """Its reviewer has the work: a lender's run has to see that, and may not lose the account."""
+    day = TODAY + 90 * DAY
+    for account in ("acct-1", "acct-2"):
+        cut(log, account)
+    referral = decision("acct-1", "review", (8_000.0, 8_000.0), prior_of(log, "acct-1"), on=day)
+    append(log, [referral])
+    due = {one.account_id: one.under_review for one in read_due(log.reader, "lender", day)}
+    assert due == {"acct-1": True, "acct-2": False}
+    memory = log.reader.memories("lender", ["acct-1"])["acct-1"]
+    stored = log.reader.by_id(referral.entry_id)
+    assert stored is not None
+    answer = outcome(referral, "amend", 7_000.0, on=day, follows=memory.newest_event)
+    append(log, [with_next_look(answer, stored, memory, POLICY)])
+    assert listed(log.reader, day) == ["acct-2"]
+    assert not log.reader.memories("lender", ["acct-1"])["acct-1"].under_review
