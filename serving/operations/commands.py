@@ -56,11 +56,12 @@ def explain_request(options: argparse.Namespace) -> None:
 def ask_service(options: argparse.Namespace) -> None:
     """Print the service's decision on a request."""
     body = options.request.read_bytes()
+    arm: str | None = None
     if options.start:
-        answer = _ask_own_service(body, options.advice)
+        answer, arm = _ask_own_service(body, options.advice)
     else:
         answer = ask(options.url.rstrip("/"), body, options.advice)
-    print(answer_text(json.loads(answer)))
+    print(answer_text(json.loads(answer), arm))
     if options.out:
         options.out.write_bytes(answer)
         print(f"\nanswer  {options.out}")
@@ -113,7 +114,8 @@ def _read_request(file: Path) -> Request:
         raise RequestFileError(f"{file}: {faults}") from None
 
 
-def _ask_own_service(body: bytes, advice: bool) -> bytes:
+def _ask_own_service(body: bytes, advice: bool) -> tuple[bytes, str | None]:
+    """The answer, and the account's arm, which the record has and no answer."""
     newest_bundle()  # BentoML's own error about an empty store names no command of ours
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -122,7 +124,10 @@ def _ask_own_service(body: bytes, advice: bool) -> bytes:
             terms = KeyTerms(days=1)
             key, _ = keys.create(log.database, log.secrets, "demo", {"score"}, terms)
         with start_service(folder / "log") as url:
-            return ask(url, body, advice, key)
+            answer = ask(url, body, advice, key)
+        with open_audit_log(settings) as log:
+            stored = log.reader.by_id(json.loads(answer)["decision_id"])
+    return answer, None if stored is None else stored.metadata.get("arm")
 
 
 def _state(key: Key, now: datetime.datetime) -> str:

@@ -50,14 +50,18 @@ def stages_text(made: Stages, bundle: Bundle) -> str:
     return "\n\n".join(f"{title}\n{'=' * len(title)}\n{text}" for title, text in sections)
 
 
-def answer_text(answer: Mapping[str, Any]) -> str:
-    """An answer of the service, as parsed from JSON, in words."""
+def answer_text(answer: Mapping[str, Any], arm: str | None = None) -> str:
+    """An answer of the service, as parsed from JSON, in words.
+
+    ``arm`` is the account's arm in the record; None also if only the answer is known.
+    """
     lines = [
         f"Account {answer['account_id']}, statements up to {answer['as_of']}",
         f"Decision {answer['decision_id']} of {answer['decided_at']}",
         "",
     ]
-    lines += [f"{label:<{_LABEL_WIDTH}}{value}" for label, value in _outcome_rows(answer) if value]
+    rows = [*_outcome_rows(answer), ("Left alone", _why_left_alone(answer, arm))]
+    lines += [f"{label:<{_LABEL_WIDTH}}{value}" for label, value in rows if value]
     lines += ["", "Reasons" if answer["reasons"] else "No reasons: nothing is cut."]
     for reason in answer["reasons"]:
         lines += _answer_reason(reason)
@@ -90,6 +94,15 @@ def _outcome_rows(answer: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         ("Notice", None if notice is None else _notice_line(notice["kind"], notice["send_by"])),
         ("Probability", f"{probability} (limits are cut above {answer['cut_off']:.1%})"),
     ]
+
+
+def _why_left_alone(answer: Mapping[str, Any], arm: str | None) -> str | None:
+    """Why a limit stays at such a probability; None for every other answer."""
+    if arm == "control":
+        return "the model would cut the limit, but the account is in the control arm"
+    if answer["action"] == "keep" and answer["probability"] > answer["cut_off"]:
+        return "the cut would be too small or too soon, or the account is in the control arm"
+    return None
 
 
 def _answer_reason(reason: Mapping[str, Any]) -> list[str]:

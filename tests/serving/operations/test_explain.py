@@ -105,6 +105,15 @@ def test_the_notice_is_shown_with_the_day_it_is_due(answers: list[dict[str, Any]
     assert kinds == {"adverse action", "under review"}
 
 
+def test_why_a_limit_is_left_alone_above_the_cut_off_is_said() -> None:
+    kept = examples.ANSWER | {"action": "keep", "probability": 0.5, "cut_off": 0.2}
+    assert "Left alone       the model would cut the limit" in answer_text(kept, "control")
+    assert "too small or too soon, or the account is in the control arm" in answer_text(kept)
+    others: list[dict[str, Any]] = [{"probability": 0.1}, {"action": "reduce"}]
+    for other in each(others):
+        assert "Left alone" not in answer_text(kept | other, "treated")
+
+
 def test_a_rule_s_feature_is_not_compared_with_accounts_that_the_model_keeps() -> None:
     reason = examples.ANSWER["reasons"][0]
     rule = reason | {"share": None, "contribution": None}
