@@ -66,6 +66,8 @@ def _stages(found: dict[str, Bench]) -> str:
         "explain",
         "growth",
         "load",
+        "lookup",
+        "pack",
         "record",
         "size",
         "stages_of",
@@ -167,6 +169,29 @@ def _record(found: dict[str, Bench]) -> str:
             f"It costs {_time(info['rise'])} at one client (wanted: at most 1.5 ms), "
             f"and {info['clients']} clients get {info['ratio']:.0%} of the answers "
             "that they get without (wanted: at least 80 %). SQLite on this disk.\n",
+            _lookup(found),
+        ]
+    )
+
+
+def _lookup(found: dict[str, Bench]) -> str:
+    """The look-up of an account's past, beside an empty statement by the same door."""
+    named = {"empty": "`SELECT 1`", "kept": "limit always kept", "cut": "limit cut once"}
+    rows = []
+    for kind in ("sqlite", "postgresql"):
+        info = found[f"lookup[{kind}]"]["extra_info"]
+        for name, said in named.items():
+            times = [info[f"{name}_{one}"] for one in ("cpu", "cpu_least", "clock", "clock_least")]
+            rows.append([kind, said, *(f"{one:.3f} ms" for one in times)])
+    info = found["lookup[sqlite]"]["extra_info"]
+    header = ["database", "account", "CPU, median", "least", "clock, median", "least"]
+    return "\n".join(
+        [
+            f"What a decision looks up of its account's past, among {info['rows']:,} decisions "
+            "(wanted: at most 0.2 ms):\n",
+            _table(header, rows),
+            f"A decision takes {info['bytes'] / 1000:.1f} kB of SQLite (wanted: 3 kB), and to pack "
+            f"its content {_time(_median(found['pack']))}.\n",
         ]
     )
 

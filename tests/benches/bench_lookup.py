@@ -1,0 +1,167 @@
+"""The look-up of an account's past among a million decisions, beside an empty statement.
+
+Every decision looks up what is in force for its account and the latest decision on it.  The turns
+alternate between an empty statement by the same door, accounts whose limit was always kept, and
+accounts with a cut.  Times are the CPU time of the calling thread, and by the clock.  PostgreSQL's
+own work is in the latter only.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import itertools
+import json
+import random
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from serving.audit_log.entry import NewEntry
+from serving.audit_log.log import AuditLog
+from serving.audit_log.rows import Packed, insert_entries, pack_contents
+from serving.decision.bundle import Bundle
+from serving.schemas.base import parse
+from serving.schemas.decision import Request
+from serving.storage.driver_sql import PreparedStatement
+from tests.golden.test_answers import bodies
+from tests.support.entries import decision_entry
+from tests.support.records import golden, postgres, postgres_server, record
+
+__all__ = ["golden", "postgres", "postgres_server", "record"]
+
+ROWS = 1_000_000
+TURNS = 10  # decisions on each account
+CUT_IN = 3  # the turn in which one account in ten is cut
+ROWS_PER_TRANSACTION = 5_000
+CALLS = 3_000
+_BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+_EMPTY = PreparedStatement(sa.select(sa.literal_column("1")))
+
+
+@dataclass
+class Times:
+    """Milliseconds of each call, by the thread's CPU time and by the clock."""
+
+    cpu: list[float] = field(default_factory=list)
+    clock: list[float] = field(default_factory=list)
+
+    def take(self, call: Callable[[int], object], number: int) -> None:
+        """Time one call."""
+        cpu, clock = time.thread_time_ns(), time.perf_counter_ns()
+        call(number)
+        self.clock.append((time.perf_counter_ns() - clock) / 1e6)
+        self.cpu.append((time.thread_time_ns() - cpu) / 1e6)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A decision, and its content as it is packed."""
+
+    entry: NewEntry
+    packed: Packed
+
+
+def templates(golden: Bundle) -> tuple[list[Template], list[Template]]:
+    """Decisions on golden accounts that keep the limit, and those that cut it."""
+    kept: list[Template] = []
+    cut: list[Template] = []
+    for body in bodies()[:300]:
+        entry = decision_entry(parse(Request, json.dumps(body).encode()), golden)
+        one = Template(entry, pack_contents(entry))
+        (cut if entry.metadata["action"] == "reduce" else kept).append(one)
+    return kept, cut
+
+
+def rows_of(kept: Sequence[Template], cut: Sequence[Template], rows: int) -> Iterator[Template]:
+    accounts = rows // TURNS
+    for number in range(rows):
+        turn, account = divmod(number, accounts)
+        chosen = cut if turn == CUT_IN and account % 10 == 0 else kept
+        template = chosen[account % len(chosen)]
+        digest = hashlib.sha256(str(number).encode()).hexdigest()
+        decision_id = str(uuid.UUID(digest[:32]))
+        entry = replace(
+            template.entry,
+            entry_id=decision_id,
+            subject=decision_id,
+            at=_BEGIN + datetime.timedelta(seconds=number),
+            account=f"account-{account}",
+            unique_key=f"keyed:{digest}:0",
+            digest=digest,
+        )
+        yield Template(entry, template.packed)
+
+
+def fill(audit_log: AuditLog, golden: Bundle, rows: int) -> None:
+    """Append so many decisions, many in a transaction."""
+    drawn = rows_of(*templates(golden), rows)
+    while some := list(itertools.islice(drawn, ROWS_PER_TRANSACTION)):
+        entries = [one.entry for one in some]
+        packed = [one.packed for one in some]
+        with audit_log.database.writing() as connection:
+            insert_entries(connection, entries, audit_log.secrets, packed)
+    if audit_log.database.kind == "postgresql":
+        with audit_log.database.writing() as connection:
+            connection.exec_driver_sql("ANALYZE")  # as a database in use does by itself
+
+
+def measure(audit_log: AuditLog, accounts: int) -> dict[str, Times]:
+    """The times of each kind of call, in turns."""
+
+    def look_up(account: int) -> object:
+        return audit_log.reader.memories_and_latest("lender", [f"account-{account}"])
+
+    calls: dict[str, Callable[[int], object]] = {
+        "empty": lambda _: audit_log.database.fetch(_EMPTY, {}),
+        "kept": lambda number: look_up(10 * number + 1),
+        "cut": lambda number: look_up(10 * number),
+    }
+    times = {name: Times() for name in calls}
+    drawn = random.Random(7)
+    for _ in range(CALLS):
+        number = drawn.randrange(accounts // 10)
+        for name, call in calls.items():
+            times[name].take(call, number)
+    return times
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_lookup(
+    benchmark: Any, kind: str, request: pytest.FixtureRequest, golden: Bundle, tmp_path: Path
+) -> None:
+    audit_log: AuditLog = request.getfixturevalue("record" if kind == "sqlite" else "postgres")
+    fill(audit_log, golden, ROWS)
+    measured: dict[str, Times] = {}
+    benchmark.pedantic(lambda: measured.update(measure(audit_log, ROWS // TURNS)))
+    for name, times in measured.items():
+        benchmark.extra_info |= {
+            f"{name}_cpu": statistics.median(times.cpu),
+            f"{name}_cpu_least": min(times.cpu),
+            f"{name}_clock": statistics.median(times.clock),
+            f"{name}_clock_least": min(times.clock),
+        }
+    benchmark.extra_info |= {"rows": ROWS, "bytes": size_of(audit_log, tmp_path) / ROWS}
+
+
+def size_of(audit_log: AuditLog, folder: Path) -> int:
+    """Bytes that the database takes, with its indexes."""
+    if audit_log.database.kind == "sqlite":
+        return (folder / "record.db").stat().st_size
+    with audit_log.database.reading() as connection:
+        query = "SELECT pg_database_size(current_database())"
+        return int(connection.exec_driver_sql(query).scalar_one())
+
+
+def test_pack(benchmark: Any, golden: Bundle) -> None:
+    """The CPU time that packing adds to a decision."""
+    kept, _ = templates(golden)
+    entries = itertools.cycle([one.entry for one in kept])
+    benchmark(lambda: pack_contents(next(entries)))
