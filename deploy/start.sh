@@ -5,12 +5,23 @@ program=${CLEARLINE_PROGRAM:-/opt/clearline}
 
 case "${1:-serve}" in
 prepare)
+    # Reading the model compiles most loops, and a decision on the documented request the rest.
     exec python -c '
-import sys
+import datetime, json, sys
 from pathlib import Path
+from serving.api.answers import Basis, answer_requests
 from serving.decision.golden import load
+from serving.schemas import examples
+from serving.schemas.base import parse
+from serving.schemas.decision import Request
+
+now = datetime.datetime.now(datetime.UTC)
 for folder in Path(sys.argv[1]).glob("*/*/bundle"):
-    print(load(folder).digest)
+    bundle = load(folder)
+    sent = examples.REQUEST | {"product": min(bundle.comparisons)}
+    request = parse(Request, json.dumps(sent).encode())
+    answer_requests("decisions", [request], False, Basis(bundle, now, bytes(32)))
+    print(bundle.digest)
 ' "$program/bento/models"
     ;;
 serve)
