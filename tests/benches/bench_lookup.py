@@ -87,12 +87,15 @@ def rows_of(kept: Sequence[Template], cut: Sequence[Template], rows: int) -> Ite
         chosen = cut if turn == CUT_IN and account % 10 == 0 else kept
         template = chosen[account % len(chosen)]
         digest = hashlib.sha256(str(number).encode()).hexdigest()
+        at = _BEGIN + datetime.timedelta(seconds=number)
         decision_id = str(uuid.UUID(digest[:32]))
         entry = replace(
             template.entry,
             entry_id=decision_id,
             subject=decision_id,
-            at=_BEGIN + datetime.timedelta(seconds=number),
+            at=at,
+            # A notice makes it an event: without one the cut would not be found.
+            due=at.date() if chosen is cut else None,
             account=f"account-{account}",
             unique_key=f"keyed:{digest}:0",
             digest=digest,
