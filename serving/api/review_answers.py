@@ -183,7 +183,12 @@ def _corrections(
     for month in sorted(decided_by_month.keys() | corrected_by_month.keys()):
         before, after = decided_by_month.get(month), corrected_by_month.get(month)
         if before is None or after is None:
-            yield Correction(month=month, field="statement", decided=before, corrected=after)
+            yield Correction(
+                month=month,
+                field="statement",
+                decided=before,
+                corrected=after,
+            )
             continue
         for name in before:
             if before[name] != after[name]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 import polars as pl
 
 from features import schema
+from features.statements import Row, read_rows
 from features.types import Vector
 from serving.decision.bundle import Bundle, BundleError, content_errors, read
-from serving.decision.pipeline import stages
+from serving.decision.pipeline import decide, stages
 from serving.decision.result import Decision
 
 # The sum of a few hundred leaves differs by 1e-13 in another order of additions, and by 1e-3 if one
@@ -96,6 +97,20 @@ def _verify(bundle: Bundle) -> None:
         if different := _differences(answer, decision, contributions):
             raise BundleError(
                 f"golden.json: {answer['account_id']} is answered differently here in {different}"
+            )
+    _verify_alone(result.decisions, result.statements.rows(), bundle)
+
+
+def _verify_alone(decisions: Sequence[Decision], rows: Sequence[Row], bundle: Bundle) -> None:
+    """Decide each account as one request of its own is; so its loops are compiled by now too."""
+    own: dict[str, list[Row]] = {}
+    for row in rows:
+        own.setdefault(row[0], []).append(row)
+    for decision in decisions:
+        alone = decide(read_rows(own[decision.account_id]), bundle, decision.decided_at)
+        if alone != decision:
+            raise BundleError(
+                f"golden.json: {decision.account_id} alone is answered differently from a table"
             )
 
 

@@ -36,7 +36,12 @@ def pack_model(options: argparse.Namespace) -> None:
         )
     with tempfile.TemporaryDirectory() as scratch:
         wanted = options.version or options.alias
-        folder = options.bundle or fetch(wanted, options.tracking_uri, Path(scratch), force)
+        folder = options.bundle or fetch(
+            wanted,
+            options.tracking_uri,
+            Path(scratch),
+            force,
+        )
         tag = store(folder, force)
     print(f"model  {tag}  {newest_bundle()}")
     if force is not None:

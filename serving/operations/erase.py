@@ -168,7 +168,15 @@ def _erase_expired(
         )
     if not options.yes:
         raise NothingDone("nothing was erased: add --yes to erase what is listed")
-    _, status = _print_erased(log, erase_expired(log.database, log.secrets, years, order))
+    _, status = _print_erased(
+        log,
+        erase_expired(
+            log.database,
+            log.secrets,
+            years,
+            order,
+        ),
+    )
     if held:
         print(f"not erased: what is held; {_HOW_TO_ERASE_ALL_THE_SAME}", file=sys.stderr)
         return 1

@@ -284,7 +284,12 @@ class Reviews:
         fields = {name: original[name] for name in same if name in original}
         request = parse(Request, json.dumps({**fields, "statements": statements}).encode())
         try:
-            return self._answer_again(request, bundle, now, self._audit_log.secrets.id_key)
+            return self._answer_again(
+                request,
+                bundle,
+                now,
+                self._audit_log.secrets.id_key,
+            )
         except StatementError as error:
             months = {request.account_id: [statement.month for statement in request.statements]}
             raise statement_error(error, months, {request.account_id: "$"}) from None

@@ -16,5 +16,5 @@ def test_the_golden_bundle_answers_as_it_did() -> None:
 
 def test_its_rows_show_the_actions() -> None:
     answers = json.loads((BUNDLE / "golden.json").read_text("utf-8"))["answers"]
-    assert len(answers) == 8
+    assert len(answers) >= 8
     assert {"keep", "reduce", "review", "suspend"} <= {answer["action"] for answer in answers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +16,7 @@ from features.display import notebook_display
 from features.types import Rows
 from serving.decision import golden
 from serving.decision.bundle import (
+    Bundle,
     BundleError,
     Parts,
     Provenance,
@@ -28,6 +29,8 @@ from serving.decision.config.economics import EconomicsError, LearntEconomics
 from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import read_wording
 from serving.decision.config.strict_toml import ConfigError
+from serving.decision.pipeline import decide_many
+from serving.decision.scoring.score import logit
 from training.data.dataset import Source
 from training.data.labels import Labelled, select_windows, soon_after
 from training.fit.config import FitError
@@ -38,6 +41,8 @@ from training.fit.reference_population import Population, choose_populations
 from training.tracking.config import check_model_name, check_ranges
 from training.tracking.defaults import MODEL
 
+# Accounts above the lowest cut-off, among those that show an action.
+MOST_LOOKED_AT = 40
 LIBRARIES = ("lightgbm", "numpy", "polars")  # those that decide the bits of an answer
 
 
@@ -49,7 +54,7 @@ class BundleConfig:
     reference_size: int = 1000  # accounts in each product's reference population
     # log-odds below the cut-off from which its accounts are drawn; widened if they are too few
     reference_band: float = 1.0
-    golden_accounts: int = 8  # accounts whose exact answers travel with the bundle
+    golden_accounts: int = 8  # accounts at least whose exact answers travel with the bundle
     policy: Path | None = None  # a policy.toml; None = the project's own
     reasons: Path | None = None  # a reasons.toml; None = the project's own
     advice: Path | None = None  # an advice.toml; None = the project's own
@@ -162,6 +167,8 @@ def _learn(data: Labelled, policy_text: str, fitted: Fitted | None) -> LearntEco
 def make_golden(parts: Parts, result: FitResult) -> str:
     """Return the text of golden rows spread over the range of the score.
 
+    Where they do not show an action of the policy, rows that do are added.
+
     The provenance of ``parts`` does not matter.  See :func:`serving.decision.golden.make`.
     """
     fitted, data = result.fitted, result.data
@@ -170,18 +177,52 @@ def make_golden(parts: Parts, result: FitResult) -> str:
     # Evenly over log-odds and not over accounts: the policy keeps nearly all of those.
     wanted = np.linspace(scores.min(), scores.max(), result.config.golden_accounts)
     places = np.searchsorted(scores[order], wanted)
-    picked = order[np.minimum(places, len(order) - 1)]
+    picked = order[np.minimum(places, len(order) - 1)].tolist()
+    bundle = assemble(parts)
+    above = order[np.searchsorted(scores[order], _lowest_cut_off(bundle)) :]
+    # Of the latest month, for a later one would make the others' statements old.
+    months = data.features.accounts["as_of"]
+    above = above[(months[above] == months[picked].max()).to_numpy()]
+    others = above[:: 1 + len(above) // MOST_LOOKED_AT].tolist()
+    picked += _of_other_actions(picked, others, result, bundle)
+    statements = _windows(picked, result)
+    return golden.make(bundle, statements, soon_after(statements["month"].max()))
+
+
+def _of_other_actions(
+    picked: Sequence[int],
+    others: Sequence[int],
+    result: FitResult,
+    bundle: Bundle,
+) -> list[int]:
+    """The first of the other rows for each action that the picked ones do not show."""
+    rows = [*picked, *others]
+    windows = _windows(rows, result)
+    decisions = decide_many(windows, bundle, soon_after(windows["month"].max()))
+    shown, added = set(), []
+    for place, decision in enumerate(decisions):
+        if decision.action not in shown and place >= len(picked):
+            added.append(rows[place])
+        shown.add(decision.action)
+    return added
+
+
+def _lowest_cut_off(bundle: Bundle) -> float:
+    """The lowest of the products' cut-offs, log-odds."""
+    cut_offs = bundle.policy.cut_offs(bundle.comparisons)
+    return float(logit(min(cut_offs.values())))
+
+
+def _windows(rows: Sequence[int], result: FitResult) -> pl.DataFrame:
+    """The statements of rows of the fit's data, one after the other, numbered as accounts."""
     windows = []
-    for number, row in enumerate(picked.tolist()):
-        account, _, as_of = data.features.accounts.row(row)
+    for number, row in enumerate(rows):
+        account, _, as_of = result.data.features.accounts.row(row)
         own = result.source.statements.filter(pl.col("account_id") == account)
         # Numbered, because two of the rows may be the same account at different as_ofs.
         golden_id = pl.lit(f"{number:03d}")
-        window = select_windows(own, as_of).with_columns(account_id=golden_id)
-        windows.append(window)
-    statements = pl.concat(windows)
-    decided_at = soon_after(statements["month"].max())
-    return golden.make(assemble(parts), statements, decided_at)
+        windows.append(select_windows(own, as_of).with_columns(account_id=golden_id))
+    return pl.concat(windows)
 
 
 def write_bundle(parts: Parts, result: FitResult, folder: Path) -> str:

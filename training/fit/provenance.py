@@ -27,7 +27,13 @@ def run_facts(source: Source) -> dict[str, str]:
 
 def _commit() -> str:
     """Return the commit, with ``-dirty`` for a changed working tree; "" outside a checkout."""
-    return run_git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
+    return run_git(
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ).strip()
 
 
 def uncommitted_patch() -> str:

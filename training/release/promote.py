@@ -234,7 +234,12 @@ def _run_gates(
         note=f"bundle {model.bundle.digest[:12]}",
     )
     try:
-        evidence, about_accounts = _evaluate(source, data, model, candidate.load_champion())
+        evidence, about_accounts = _evaluate(
+            source,
+            data,
+            model,
+            candidate.load_champion(),
+        )
     except (DataError, TrackingError, BundleError) as error:
         against = f" against champion {before}" if before else ""
         why = f"no fair measure of version {version}{against}: {error}"

@@ -61,7 +61,14 @@ def advise_many(
     grids = _make_grids(window, cuts, constraints, bundle)
     paths = _search_in_blocks(grids, window, cuts, bundle, threads)
     advice = []
-    for account, (cut, own, grid) in enumerate(zip(cuts, constraints, grids, strict=True)):
+    for account, (cut, own, grid) in enumerate(
+        zip(
+            cuts,
+            constraints,
+            grids,
+            strict=True,
+        )
+    ):
         found = paths[account]
         advice.append(
             Advice(

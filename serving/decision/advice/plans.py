@@ -101,7 +101,16 @@ def finances_of(window: Window) -> list[Finances]:
     known = np.isfinite(window.now("credit_inquiries")).tolist()
     for row, habit_months, knows in zip(rows, lengths, known, strict=True):
         balance, debt, income, spent, paid, least_share = row
-        own = Finances(balance, debt, income, spent, paid, least_share, habit_months, knows)
+        own = Finances(
+            balance,
+            debt,
+            income,
+            spent,
+            paid,
+            least_share,
+            habit_months,
+            knows,
+        )
         finances.append(own)
     return finances
 

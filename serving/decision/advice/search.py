@@ -129,7 +129,12 @@ class PlanSearch:
         places = np.flatnonzero(self.grid.is_payable(plans, projection.most_paid[trajectories]))
         feasible = trajectories[places]
         self._keep_safe(first + places, feasible, projection)
-        self._candidates = self._find_candidates(first + places, feasible, projection, bundle)
+        self._candidates = self._find_candidates(
+            first + places,
+            feasible,
+            projection,
+            bundle,
+        )
         self._try_next(bundle)
 
     def evaluate_baselines(
@@ -189,7 +194,13 @@ class PlanSearch:
         schedule = months.decided.schedule
         columns = (months.balance, schedule.limits, months.probability)
         balance, limits, probability = (np.array(column)[:, None] for column in columns)
-        kept = rules.keep_all(balance, limits, probability, self._balance_now, self._risk_as_before)
+        kept = rules.keep_all(
+            balance,
+            limits,
+            probability,
+            self._balance_now,
+            self._risk_as_before,
+        )
         return bool(kept[0])
 
     def _try_next(self, bundle: Bundle) -> None:

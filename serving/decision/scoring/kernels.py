@@ -196,7 +196,12 @@ def split_changes(  # noqa: PLR0913
             if new == old:
                 continue
             for leaf in range(starts[piece], starts[piece + 1]):
-                gained, lost = compare_with_leaf(new, old, conditions[leaf], widths[leaf])
+                gained, lost = compare_with_leaf(
+                    new,
+                    old,
+                    conditions[leaf],
+                    widths[leaf],
+                )
                 for j in range(widths[leaf] if gained + lost else 0):
                     feature, tested, wanted = conditions[leaf, j]
                     if (new & tested) != wanted:  # only the earlier row satisfies it

@@ -176,7 +176,8 @@ def test_golden_rows_notice_another_answer(bundle: Bundle, tmp_path: Path) -> No
 
 def test_golden_rows_name_no_customer(bundle: Bundle) -> None:
     accounts = {row[0] for row in json.loads(bundle.golden_text)["statements"]}
-    assert accounts == {f"golden-{number:02d}" for number in range(1, 9)}
+    assert len(accounts) >= 8
+    assert accounts == {f"golden-{number:02d}" for number in range(1, len(accounts) + 1)}
 
 
 def test_parts_that_do_not_fit_are_refused(bundle: Bundle) -> None:

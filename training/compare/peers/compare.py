@@ -113,7 +113,13 @@ class PeerComparison:
     def page(self) -> str:
         """Return the tables in Markdown."""
         against = self.against() if self.against_ours else None
-        return page.section(self.summary(), against, self.missing, self.settings, self.rows)
+        return page.section(
+            self.summary(),
+            against,
+            self.missing,
+            self.settings,
+            self.rows,
+        )
 
     @property
     def against_ours(self) -> bool:

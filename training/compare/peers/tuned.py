@@ -42,7 +42,14 @@ def tune_config(
     """Return the config that a search on these rows selects."""
     tune = TuneConfig(trials=trials)
     inner_config = replace(data_config, split_seed=data_config.split_seed + _OTHER_HASH)
-    parts = list(folds.split_folds(data, tune.search_folds, inner_config, tune.search_seed))
+    parts = list(
+        folds.split_folds(
+            data,
+            tune.search_folds,
+            inner_config,
+            tune.search_seed,
+        )
+    )
     study = create_in_memory(tune.search_seed, tune.startup)
     *_, trials_done = search(study, folds.bin_folds(data, parts), config, tune)
     whole = [trial.scored for trial in trials_done if trial.whole]

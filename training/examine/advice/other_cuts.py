@@ -87,7 +87,12 @@ def _statements_in_default(population: Population) -> pl.DataFrame:
     is_chosen = last["open"].astype(np.bool_) & (state.days_past_due >= DEFAULT_DAYS) & ~state.ended
     chosen = population.names.filter(pl.Series(is_chosen))
     window = list(population.months)
-    statements = as_table(population.names, state.traits.cash_loan, window, population.config)
+    statements = as_table(
+        population.names,
+        state.traits.cash_loan,
+        window,
+        population.config,
+    )
     own = statements.filter(pl.col("account_id").is_in(chosen.implode()))
     return own if own.is_empty() else check(own)
 
@@ -275,6 +280,13 @@ def _days_after(cohort: CutAccounts, which: list[int], amounts: Vector) -> Vecto
     population = cohort.population
     state = population.state.take(cohort.places[which])
     limit = first_in_force(cohort).limit[which]
-    lived = simulate_months(state, 1, untreated(population.config), 0, pay, np.maximum(limit, 1.0))
+    lived = simulate_months(
+        state,
+        1,
+        untreated(population.config),
+        0,
+        pay,
+        np.maximum(limit, 1.0),
+    )
     ((_, statement),) = lived
     return statement["days_past_due"].astype(np.float64)

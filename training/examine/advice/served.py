@@ -92,7 +92,12 @@ def put_in_force(
     limit = in_force.limit.copy()
     suspended = in_force.suspended.copy()
     priors = list(in_force.priors)
-    for row, decision, balance in zip(rows.tolist(), decisions, owed.tolist(), strict=True):
+    for row, decision, balance in zip(
+        rows.tolist(),
+        decisions,
+        owed.tolist(),
+        strict=True,
+    ):
         limit[row] = decision.new_limit
         suspended[row] = decision.suspended
         # From the decision's own prior, as the record does: it may have dropped what has ended.

@@ -91,7 +91,14 @@ def replay_year(
     # The month whose statement the year begins with; a shorter history begins with its first.
     earlier_months = window.months_observed.astype(np.int64) - 1
     start = np.minimum(months, earlier_months)
-    change = _make_change(window, start, months, levels, on_time, (terms, instalment_share))
+    change = _make_change(
+        window,
+        start,
+        months,
+        levels,
+        on_time,
+        (terms, instalment_share),
+    )
     state = _begin(window, start, change)
     unexplained = compare_with_ledger(window, months, terms)
     known = {}

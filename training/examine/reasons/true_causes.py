@@ -100,7 +100,13 @@ def simulate_effects(cohort: CutAccounts, futures: int) -> TrueEffects:
     config = untreated(population.config)
 
     def defaults_without(driver: Driver | None) -> Mask:
-        replayed = state_without_driver(state, LOOKBACK, population.config, driver, levels)
+        replayed = state_without_driver(
+            state,
+            LOOKBACK,
+            population.config,
+            driver,
+            levels,
+        )
         return simulate_defaults(replayed, config, futures)
 
     actual = defaults_without(None).astype(np.float64)

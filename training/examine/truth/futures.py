@@ -80,7 +80,14 @@ def worst_days_past_due(
     0 where an account has no statement.
     """
     worst = np.zeros(state.count)
-    for _, columns in simulate_months(state, months, config, future, intervention, limit):
+    for _, columns in simulate_months(
+        state,
+        months,
+        config,
+        future,
+        intervention,
+        limit,
+    ):
         days = np.where(columns["open"], columns["days_past_due"], 0)
         worst = np.maximum(worst, days)
     return worst
