@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-81e4-b130-9245f8fc00ad",
+    "decision_id": "01a1c4af-86fb-89ab-95ef-46c567d4444e",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -49,25 +49,25 @@ ANSWER: dict[str, Any] = {
     "review_because": [],
     "probability": 0.5269089183532366,
     "log_odds": 0.10773977157980474,
-    "base_log_odds": -2.070277387845752,
-    "cut_off": 0.19177793449407493,
+    "base_log_odds": -2.014868055374096,
+    "cut_off": 0.1986706780672363,
     "reasons": [
         {
             "rank": 1,
             "code": "cash_reliance",
             "cause": "behavior",
-            "share": 0.3012466551492751,
-            "contribution": 0.7551123076378957,
+            "share": 0.30643509960765364,
+            "contribution": 0.7527690178116154,
             "leader": True,
             "text": {
                 "en": (
                     "You drew cash in 2 of the last 3 months (CNY 2,100 in all), most "
-                    "recently in October 2026. At least half of the comparison accounts drew "
-                    "none."
+                    "recently in October 2026. Of the comparison accounts, 87% drew none in "
+                    "that time."
                 ),
                 "zh": (
-                    "近3个月中，您有2个月提现（共2,100元），最近一次为2026年10月。"
-                    "对比账户中至少有一半没有提现。"
+                    "近3个月中，您有2个月提现（共2,100元），最近一次为2026年10月。同期，"
+                    "对比账户中有87%没有提现。"
                 ),
             },
             "features": [
@@ -76,21 +76,21 @@ ANSWER: dict[str, Any] = {
                     "value": 2.0,
                     "reference_value": 0.0,
                     "unit": "months",
-                    "contribution": 0.452374858551545,
+                    "contribution": 0.45036071461864285,
                 },
                 {
                     "name": "cash_to_income_6",
                     "value": 0.07,
                     "reference_value": 0.0,
                     "unit": "share",
-                    "contribution": 0.18751652227378005,
+                    "contribution": 0.18858847508140217,
                 },
                 {
                     "name": "cash_to_limit_6",
                     "value": 0.12,
                     "reference_value": 0.0,
                     "unit": "share",
-                    "contribution": 0.08376145810263042,
+                    "contribution": 0.08307847822949925,
                 },
             ],
         },
@@ -98,18 +98,18 @@ ANSWER: dict[str, Any] = {
             "rank": 2,
             "code": "credit_seeking",
             "cause": "behavior",
-            "share": 0.29699548733965725,
-            "contribution": 0.7444562253876685,
+            "share": 0.29356085931272885,
+            "contribution": 0.7211429761659631,
             "leader": True,
             "text": {
                 "en": (
-                    "You applied for credit with other lenders 2 times in the last 3 months, "
-                    "most recently in October 2026. At least half of the comparison accounts "
-                    "did not apply."
+                    "You applied for credit with other lenders twice in the last 3 months, "
+                    "most recently in October 2026. Of the comparison accounts, 75% did not "
+                    "apply in that time."
                 ),
                 "zh": (
-                    "近3个月，您向其他机构申请信贷2次，最近一次为2026年10月。"
-                    "对比账户中至少有一半没有申请。"
+                    "近3个月，您向其他机构申请信贷2次，最近一次为2026年10月。同期，"
+                    "对比账户中有75%没有申请。"
                 ),
             },
             "features": [
@@ -118,21 +118,21 @@ ANSWER: dict[str, Any] = {
                     "value": 2.0,
                     "reference_value": 0.0,
                     "unit": "count",
-                    "contribution": 0.15991449643309313,
+                    "contribution": 0.15420691696122346,
                 },
                 {
                     "name": "credit_inquiries_12",
                     "value": 3.0,
                     "reference_value": 1.0,
                     "unit": "count",
-                    "contribution": 0.3015618237501273,
+                    "contribution": 0.2881592642410182,
                 },
                 {
                     "name": "credit_inquiries_6",
                     "value": 3.0,
                     "reference_value": 0.0,
                     "unit": "count",
-                    "contribution": 0.23365381357231446,
+                    "contribution": 0.22916302939956132,
                 },
             ],
         },
@@ -140,41 +140,43 @@ ANSWER: dict[str, Any] = {
             "rank": 3,
             "code": "external_debt",
             "cause": "risk",
-            "share": 0.20234367858740582,
-            "contribution": 0.5071996633402099,
+            "share": 0.20124119136834628,
+            "contribution": 0.4943563389557798,
             "leader": True,
             "text": {
                 "en": (
                     "By our latest data (October 2026), you owe CNY 70,600 here and to other "
-                    "lenders, 8.6 times your monthly income of CNY 8,200. Half of the "
-                    "comparison accounts owe 2.3 times or less."
+                    "lenders, 8.6 times your monthly income of CNY 8,200. The income is that "
+                    "of July 2026, the latest that we know. Half of the comparison accounts "
+                    "owe 2.4 times or less."
                 ),
                 "zh": (
                     "截至2026年10月，您在本账户和其他机构的负债合计70,600元，"
-                    "是月收入（8,200元）的8.6倍。对比账户中有一半不超过2.3倍。"
+                    "是月收入（8,200元）的8.6倍。其中月收入为我们最近获知的2026年7月收入。"
+                    "对比账户中有一半不超过2.4倍。"
                 ),
             },
             "features": [
                 {
                     "name": "total_debt_to_income",
                     "value": 8.61,
-                    "reference_value": 2.31,
+                    "reference_value": 2.38,
                     "unit": "times",
-                    "contribution": 0.38673471025539,
+                    "contribution": 0.373717969751325,
                 },
                 {
                     "name": "external_debt_to_income",
                     "value": 6.34,
-                    "reference_value": 1.19,
+                    "reference_value": 1.22,
                     "unit": "times",
-                    "contribution": 0.09594123226296351,
+                    "contribution": 0.09638890049434755,
                 },
                 {
                     "name": "external_debt_to_limit",
                     "value": 1.73,
-                    "reference_value": 0.78,
+                    "reference_value": 0.81,
                     "unit": "times",
-                    "contribution": 0.014495683297669025,
+                    "contribution": 0.018719557546960506,
                 },
             ],
         },
@@ -183,13 +185,9 @@ ANSWER: dict[str, Any] = {
     "comparison": {
         "en": (
             "The comparison accounts are 1,000 accounts of the same kind that only just keep "
-            "their limit. Where we give a value for them, half of them have that value or "
-            "less, and half have that value or more."
+            "their limit."
         ),
-        "zh": (
-            "对比账户为1,000个刚好达到保留额度标准的同类账户。文中对比账户的数值为中位数："
-            "一半账户不高于该值，一半账户不低于该值。"
-        ),
+        "zh": "对比账户为1,000个刚好达到保留额度标准的同类账户。",
         "size": 1000,
         "chosen": (
             "accounts of the product that the policy keeps, each at its month nearest below "
@@ -199,8 +197,8 @@ ANSWER: dict[str, Any] = {
             "than twice those wanted; from as many strata of log-odds as accounts are wanted "
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
-        "policy": "2026-11.5",
-        "bundle": "5fa679dd8c16cb6be2a9e0542417eefb0904314e5733218b6622fb6781198b6a",
+        "policy": "2026-11.6",
+        "bundle": "fbb4859d117785896d141e8ea78333b0e802e0b3d1874630d7bac193c4626d7c",
     },
     "notice": {
         "kind": "adverse_action",
@@ -213,18 +211,18 @@ ANSWER: dict[str, Any] = {
                 "\n"
                 "Main reasons:\n"
                 "1. You drew cash in 2 of the last 3 months (CNY 2,100 in all), most "
-                "recently in October 2026. At least half of the comparison accounts drew "
-                "none.\n"
-                "2. You applied for credit with other lenders 2 times in the last 3 months, "
-                "most recently in October 2026. At least half of the comparison accounts did "
-                "not apply.\n"
+                "recently in October 2026. Of the comparison accounts, 87% drew none in that "
+                "time.\n"
+                "2. You applied for credit with other lenders twice in the last 3 months, "
+                "most recently in October 2026. Of the comparison accounts, 75% did not "
+                "apply in that time.\n"
                 "3. By our latest data (October 2026), you owe CNY 70,600 here and to other "
-                "lenders, 8.6 times your monthly income of CNY 8,200. Half of the comparison "
-                "accounts owe 2.3 times or less.\n"
+                "lenders, 8.6 times your monthly income of CNY 8,200. The income is that of "
+                "July 2026, the latest that we know. Half of the comparison accounts owe 2.4 "
+                "times or less.\n"
                 "\n"
                 "The comparison accounts are 1,000 accounts of the same kind that only just "
-                "keep their limit. Where we give a value for them, half of them have that "
-                "value or less, and half have that value or more.\n"
+                "keep their limit.\n"
                 "\n"
                 "This decision was made by automated means alone. You have the right to "
                 "refuse a decision made in that way. If you ask, a person will look at it "
@@ -239,15 +237,15 @@ ANSWER: dict[str, Any] = {
                 "我们将于2027年2月10日重新评估该额度。\n"
                 "\n"
                 "主要原因：\n"
-                "1. 近3个月中，您有2个月提现（共2,100元），最近一次为2026年10月。"
-                "对比账户中至少有一半没有提现。\n"
-                "2. 近3个月，您向其他机构申请信贷2次，最近一次为2026年10月。"
-                "对比账户中至少有一半没有申请。\n"
+                "1. 近3个月中，您有2个月提现（共2,100元），最近一次为2026年10月。同期，"
+                "对比账户中有87%没有提现。\n"
+                "2. 近3个月，您向其他机构申请信贷2次，最近一次为2026年10月。同期，"
+                "对比账户中有75%没有申请。\n"
                 "3. 截至2026年10月，您在本账户和其他机构的负债合计70,600元，"
-                "是月收入（8,200元）的8.6倍。对比账户中有一半不超过2.3倍。\n"
+                "是月收入（8,200元）的8.6倍。其中月收入为我们最近获知的2026年7月收入。"
+                "对比账户中有一半不超过2.4倍。\n"
                 "\n"
-                "对比账户为1,000个刚好达到保留额度标准的同类账户。"
-                "文中对比账户的数值为中位数：一半账户不高于该值，一半账户不低于该值。\n"
+                "对比账户为1,000个刚好达到保留额度标准的同类账户。\n"
                 "\n"
                 "本决定仅由系统自动作出。您有权拒绝我们仅以自动化决策方式作出的决定："
                 "经您申请，我们将免费安排工作人员重新审核，并向您说明理由。"
@@ -262,8 +260,8 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "5fa679dd8c16cb6be2a9e0542417eefb0904314e5733218b6622fb6781198b6a",
-        "reference": "87ab3e2700b4aa07ec78e26181215e3882d14c7913c44d9ae72eeef796aec591",
-        "policy": "2026-11.5",
+        "bundle": "fbb4859d117785896d141e8ea78333b0e802e0b3d1874630d7bac193c4626d7c",
+        "reference": "69be9cfb43b7a2f0756707a74323047f31d20998b9085fedc822160ed34b9cca",
+        "policy": "2026-11.6",
     },
 }
