@@ -228,7 +228,7 @@ ANSWER: dict[str, Any] = {
                 "refuse a decision made in that way. If you ask, a person will look at it "
                 "again, free of charge, and explain it to you. If anything above or in our "
                 "data about you is wrong or not complete, you may have it corrected or "
-                "completed. Advice on how to get the limit back, where there is any, is "
+                "completed. Advice on how to get back what you had, where there is any, is "
                 "given separately."
             ),
             "zh": (
@@ -250,7 +250,7 @@ ANSWER: dict[str, Any] = {
                 "本决定仅由系统自动作出。您有权拒绝我们仅以自动化决策方式作出的决定："
                 "经您申请，我们将免费安排工作人员重新审核，并向您说明理由。"
                 "如上述内容或我们持有的您的信息有误或不完整，您可要求更正、补充。"
-                "如有恢复额度的建议，将另行提供。"
+                "如有恢复额度或恢复使用的建议，将另行提供。"
             ),
         },
     },

@@ -362,14 +362,14 @@ def test_the_notice_of_a_reduction_in_full() -> None:
         "If you ask, a person will look at it again, free of charge, and explain it to you. "
         "If anything above or in our data about you is wrong or not complete, "
         "you may have it corrected or completed. "
-        "Advice on how to get the limit back, where there is any, is given separately.",
+        "Advice on how to get back what you had, where there is any, is given separately.",
         "我们于2026年10月5日决定，将您的借款账户（尾号0042）的信用额度由20,000元下调至5,500元，自2026年10月8日起生效。"
         "我们将于2027年1月5日重新评估该额度。\n\n"
         "主要原因：\n1. 近6个月中有3个月逾期还款。\n\n其他原因：\n2. 其二。\n\n"
         "本决定仅由系统自动作出。您有权拒绝我们仅以自动化决策方式作出的决定："
         "经您申请，我们将免费安排工作人员重新审核，并向您说明理由。"
         "如上述内容或我们持有的您的信息有误或不完整，您可要求更正、补充。"
-        "如有恢复额度的建议，将另行提供。",
+        "如有恢复额度或恢复使用的建议，将另行提供。",
     )
 
 
@@ -550,10 +550,10 @@ def test_facts_that_counted_and_facts_that_did_not_have_words_of_their_own() -> 
     notice = make_notice(REDUCED, about, WORDING, POLICY, WHEN)
     assert notice is not None
     english, chinese = (text_of(notice, language).split("\n\n") for language in LANGUAGES)
-    assert english[2].endswith("It counted too, but less than the reasons above: One.")
-    assert english[3].endswith("On balance it did not count against you in this decision: Two.")
-    assert chinese[2].endswith("对本次决定也有影响，但小于上述原因：一。")
-    assert chinese[3].endswith("总体上未对本次决定造成不利影响：二。")
+    assert english[2].endswith("It counted too, but less than the reasons above. One.")
+    assert english[3].endswith("It is not a reason for this decision. Two.")
+    assert chinese[2].endswith("对本次决定也有影响，但小于上述原因。一。")
+    assert chinese[3].endswith("但不是作出本次决定的原因。二。")
 
 
 def test_a_file_without_the_newer_parts_is_read_and_used() -> None:

@@ -128,8 +128,8 @@ def late(payment: float, due: float | None = 313.4, days: int = 30) -> Text:
 
 def test_a_late_payment_says_what_was_not_paid() -> None:
     assert late(0.0) == Text(
-        "As of your statement of February 2025, you are 30 days overdue: at least CNY 313 of your "
-        "bill of January 2025, CNY 3,134, was due, and you paid nothing.",
+        "As of your statement of February 2025, you are 30 days overdue. The minimum payment on "
+        "your bill of January 2025 (CNY 3,134) was CNY 313, and you paid nothing.",
         "截至2025年2月账单，您已逾期30天：2025年1月账单3,134元，最低还款额为313元，您没有还款。",
     )
 
@@ -137,8 +137,8 @@ def test_a_late_payment_says_what_was_not_paid() -> None:
 def test_a_payment_in_part_says_what_is_missing_and_of_which_bill() -> None:
     # 313.4 - 5.6 is 307.8, but a reader subtracts the numbers that are there.
     assert late(5.6) == Text(
-        "As of your statement of February 2025, you are 30 days overdue: at least CNY 313 of your "
-        "bill of January 2025 was due, and you paid CNY 6. CNY 307 is still unpaid.",
+        "As of your statement of February 2025, you are 30 days overdue. The minimum payment on "
+        "your bill of January 2025 was CNY 313, and you paid CNY 6. CNY 307 is still unpaid.",
         "截至2025年2月账单，您已逾期30天：2025年1月账单的最低还款额为313元，您还款6元，尚差307元。",
     )
 
@@ -155,7 +155,8 @@ def test_a_single_delay_is_not_called_the_longest(months: int) -> None:
     feature = f"worst_days_past_due_{months}"
     once = said({3: {"days_past_due": 30}}, 24)[feature]
     assert once == Text(
-        "In September 2025 you were 30 days late with a payment.", "您2025年9月的还款逾期30天。"
+        "In September 2025 you were 30 days late with a payment.",
+        "2025年9月，您的还款已逾期30天。",
     )
     twice = said({3: {"days_past_due": 30}, 4: {"days_past_due": 8}}, 24)[feature]
     assert twice.en.endswith(f"with a payment, the longest delay of the last {months} months.")
