@@ -7,7 +7,7 @@ Some choose among the sentences of a feature, whose name they begin with.  They 
 the sentence covers: ``_months`` those with an income on file, ``_in`` those in which it happened,
 ``_gaps`` those without a bill, ``_cut`` those that are measured against a limit from before a cut,
 ``_carried`` those since the last income on file, ``_older_debt`` those since the last known debt
-elsewhere.
+elsewhere, ``_low`` those since the lowest income after the highest, where it rose again.
 """
 
 from __future__ import annotations

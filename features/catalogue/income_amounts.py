@@ -11,7 +11,7 @@ from features.catalogue.amount import (
     months_with,
     of_peak,
 )
-from features.window import Values, Window
+from features.window import LITTLE, Values, Window
 
 
 def _months_of_income(w: Window, name: str, months: int) -> Values:
@@ -30,6 +30,28 @@ def _first_of_present_income(w: Window) -> Values:
     """Months since the income on file became what it is; NaN if it always was."""
     other = ~(w["income_on_file"] == w.now("income_on_file"))
     return first_month(other) - 1.0
+
+
+def _low(w: Window, months: int) -> Values:
+    """The lowest income on file after the highest one of the last months.
+
+    NaN where it is not lower than the present one; amounts that differ by LITTLE are equal.
+    """
+    present = w.now("income_on_file")
+    highest = w.max("income_on_file", months)
+    lowest = present
+    for since in range(1, months):
+        is_after = w.max("income_on_file", since) < highest
+        lowest = np.where(is_after, w.min("income_on_file", since), lowest)
+    return np.where(lowest < present - LITTLE, lowest, np.nan)
+
+
+def _low_ago(w: Window, months: int) -> Values:
+    """Months since the statement that has it, the latest of several; NaN if there is no such low.
+
+    Not a month for which the income of an earlier one is used.
+    """
+    return first_month(w["income"][:months] == _low(w, months))
 
 
 INCOME_AMOUNTS = (
@@ -69,6 +91,18 @@ INCOME_AMOUNTS = (
         "income_peak_13",
         lambda w: w.max("income_on_file", 13),
     ),
+    make_amount(
+        "income_low_12",
+        lambda w: _low(w, 12),
+    ),
+    make_amount(
+        "income_low_13",
+        lambda w: _low(w, 13),
+    ),
+    make_month(
+        "income_change_12_low",
+        lambda w: _low_ago(w, 12),
+    ),
     # Months for which the income of an earlier one is used, because there is none since.
     *(
         make_month(f"{name}_carried", _since_last_income)
@@ -78,6 +112,7 @@ INCOME_AMOUNTS = (
             "cash_to_income_6",
             "external_debt_to_income",
             "total_debt_to_income",
+            "income_change_12",
         )
     ),
 )
@@ -90,6 +125,14 @@ INCOME_MONTHS_AGO = (
     make_month(
         "income_peak_13_ago",
         lambda w: of_peak(w, "income_on_file", 13),
+    ),
+    make_month(
+        "income_low_12_ago",
+        lambda w: _low_ago(w, 12),
+    ),
+    make_month(
+        "income_low_13_ago",
+        lambda w: _low_ago(w, 13),
     ),
     make_month(
         "income_known_ago",

@@ -150,7 +150,7 @@ def _also_known(
         counted = pushed((delay,), evidence)
         facts.append(AlsoKnown(told_delay, counted))
     fell = income_fell(evidence, bundle.wording)
-    if fell is not None and not tells_income_fall(reasons, fell):
+    if fell is not None and not tells_income_fall(reasons, evidence, bundle.wording):
         counted = pushed(("income", "income_change_12"), evidence)
         facts.append(AlsoKnown(fell, counted))
     return facts

@@ -25,6 +25,7 @@ OF_INCOME = (
     "spend_to_income_3",
     "spend_to_income_12",
     "cash_to_income_6",
+    "income_change_12",
 )
 
 
@@ -383,19 +384,38 @@ def _account(ledger: Ledger) -> dict[str, Fact]:
     income, highest = ledger.income(0), max(ledger.over(12, ledger.income), default=None)
     known_ago = ledger.latest(lambda ago: ledger.get("income", ago) is not None)
     carried = {f"{name}_carried": known_ago for name in OF_INCOME}
-    return carried | {
-        "income_known_ago": known_ago,
-        "income_since_ago": _since(ledger),
-        "income_peak_13": max(ledger.over(13, ledger.income), default=None),
-        "income_peak_13_ago": peak_ago(ledger, 13, ledger.income),
-        "income": income,
-        "income_known": Fraction(income is not None),
-        "income_peak_12": highest,
-        "income_peak_ago": peak_ago(ledger, 12, ledger.income),
-        "income_change_12": ratio(income, highest),
-        "months_observed": Fraction(ledger.months),
-        "carried_on_time_3": mean(ledger.over(3, on_time)),
-    }
+    return (
+        carried
+        | _lowest_income(ledger, 12)
+        | _lowest_income(ledger, 13)
+        | {
+            "income_known_ago": known_ago,
+            "income_since_ago": _since(ledger),
+            "income_peak_13": max(ledger.over(13, ledger.income), default=None),
+            "income_peak_13_ago": peak_ago(ledger, 13, ledger.income),
+            "income": income,
+            "income_known": Fraction(income is not None),
+            "income_peak_12": highest,
+            "income_peak_ago": peak_ago(ledger, 12, ledger.income),
+            "income_change_12": ratio(income, highest),
+            "months_observed": Fraction(ledger.months),
+            "carried_on_time_3": mean(ledger.over(3, on_time)),
+        }
+    )
+
+
+def _lowest_income(ledger: Ledger, months: int) -> dict[str, Fact]:
+    """The lowest income after the highest one of the last months, and the last month known to
+    have it; None = it is not lower than the present one, or not by more than LITTLE.
+    """
+    lowest = month = None
+    peak = peak_ago(ledger, months, ledger.income)
+    later = [] if peak is None else ledger.over(int(peak), ledger.income)
+    if later and min(later) < later[0] - LITTLE:
+        lowest = min(later)
+        month = ledger.latest(lambda ago: ledger.get("income", ago) == lowest)
+    facts = {f"income_low_{months}": lowest, f"income_low_{months}_ago": month}
+    return facts | {f"income_change_{months}_low": month}
 
 
 def _since(ledger: Ledger) -> Fact:

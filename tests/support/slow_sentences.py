@@ -64,6 +64,8 @@ _AMOUNTS = {
     "total_debt",
     "income_peak_12",
     "income_peak_13",
+    "income_low_12",
+    "income_low_13",
     "spend_peak_12",
 }
 _AMOUNT_PREFIXES = ("bill_", "spend_mean_", "spend_of_", "cash_total_", "cash_of_")
@@ -121,12 +123,17 @@ def _filled(template: str, story: _Story, language: str) -> set[str]:
 
 
 def income_fall(facts: Facts, language: str) -> set[str]:
-    """Every form of the sentence on a fall of the income; empty if it did not fall as far."""
+    """Every form of the sentences on a fall of the income; empty if it did not fall as far."""
     income, highest = facts["income"], facts["income_peak_13"]
     if income is None or highest is None or income > highest * Fraction(str(FALL["at_most"])):
         return set()
     story = _Story("income", facts, [], language, {})
-    return _filled(FALL[language], story, language)
+    templates = [FALL[language]]
+    if facts["income_low_13"] is not None:
+        templates.append(FALL[f"low_{language}"])
+    if facts["income_known_ago"]:
+        templates.append(FALL[f"carried_{language}"])
+    return _filled((" " if language == "en" else "").join(templates), story, language)
 
 
 class _Story:
@@ -175,8 +182,8 @@ class _Story:
         return next((key for key, holds in cases.items() if holds and f"{key}en" in texts), "")
 
     def measured(self) -> list[str]:
-        """The keys of the sentences that a share is of an earlier limit, income or debt."""
-        kinds = ("cut", "carried", "older_debt")
+        """The keys of the sentences on an earlier limit, income or debt, and a lower income."""
+        kinds = ("cut", "low", "carried", "older_debt")
         return [f"{kind}_{self.language}" for kind in kinds if self._counts(kind)]
 
     def _counts(self, kind: str) -> bool:

@@ -44,10 +44,11 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 Comparing = Literal["others", "others_nothing", "others_fell"]
 COMPARING: tuple[Comparing, ...] = get_args(Comparing)
 # Sentences that follow a known value where it is not what a customer would think: months are
-# measured against a limit from before a cut; the latest income, or the debt elsewhere, is that of
-# an earlier statement.
-Further = Literal["cut", "carried", "older_debt"]
+# measured against a limit from before a cut; the income fell lower before it rose again; the latest
+# income, or the debt elsewhere, is that of an earlier statement.
+Further = Literal["cut", "low", "carried", "older_debt"]
 FURTHER: tuple[Further, ...] = get_args(Further)
+_OF_INCOME: tuple[Further, ...] = ("low", "carried")
 WINDOWS = (3, 6, 12, 24)  # months that a sentence may cover, as {last_3} or {bills_3}
 _IN_SENTENCES = frozenset(
     {
@@ -180,6 +181,7 @@ class IncomeFall:
     at_most: float  # the present income to the highest of 13 statements
     beside: frozenset[str]  # features whose sentences it may follow
     text: Text
+    further: Mapping[Further, Text]  # ``low`` and ``carried``, where the file has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,7 @@ def _income_fall(section: Section) -> IncomeFall:
         section.number("at_most", _BELOW_ONE),
         frozenset(features),
         _text(section),
+        {name: _text(section, name) for name in _OF_INCOME if _has(section, name)},
     )
 
 

@@ -205,12 +205,26 @@ def test_a_fall_of_the_income_names_both_its_months() -> None:
     text = said(poorer | {0: {"income": None}})["income_change_12"]
     assert text == Text(
         "Your monthly income fell: it was CNY 5,000 in October 2024 and has been CNY 2,150 since "
-        "November 2024.",
-        "您的月收入下降：2024年10月为5,000元，2024年11月起为2,150元。",
+        "November 2024. The latest income that we know is that of January 2025.",
+        "您的月收入下降：2024年10月为5,000元，2024年11月起为2,150元。"
+        "我们最近获知的收入为2025年1月的收入。",
     )
-    # Of a fall that was larger for a while, the present income is told and its first month.
-    lower = poorer | {2: {"income": 900.0}, 3: {"income": 900.0}}
-    assert "has been CNY 2,150 since January 2025." in said(lower)["income_change_12"].en
+
+
+def test_a_fall_that_was_larger_for_a_while_names_its_lowest_month() -> None:
+    incomes = {0: 2150.0, 1: 2150.0, 2: None, 3: 900.0, 4: 1200.0}
+    lower: dict[int, dict[str, object]] = {ago: {"income": own} for ago, own in incomes.items()}
+    # In December 2024 the income is not known.
+    assert said(lower)["income_change_12"] == Text(
+        "Your monthly income fell: it was CNY 5,000 in September 2024 and has been CNY 2,150 since "
+        "January 2025. In November 2024 it was as low as CNY 900.",
+        "您的月收入下降：2024年9月为5,000元，2025年1月起为2,150元。其中2024年11月最低，为900元。",
+    )
+    # The control: a low before the highest income, and one that is lower by a yuan.
+    before: dict[int, dict[str, object]] = {9: {"income": 900.0}, 0: {"income": 2150.0}}
+    near: dict[int, dict[str, object]] = {1: {"income": 2149.0}, 0: {"income": 2150.0}}
+    for changes in (before, near):
+        assert "as low as" not in said(changes)["income_change_12"].en
 
 
 def test_a_debt_states_both_its_ends() -> None:

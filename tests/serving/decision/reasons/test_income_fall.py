@@ -8,18 +8,24 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
 
+from features.catalogue import BY_NAME
 from features.schema import table
 from serving.decision.bundle import Bundle
 from serving.decision.config.reasons import Text, read_wording
 from serving.decision.config.strict_toml import ConfigError
 from serving.decision.golden import load
 from serving.decision.pipeline import stages
-from serving.decision.reasons.income_fall import income_fell, tell_income_fall
+from serving.decision.reasons.income_fall import (
+    income_fell,
+    tell_income_fall,
+    tells_income_fall,
+)
 from serving.decision.reasons.naming import pushed
 from serving.decision.reasons.ranking import Evidence, Reason, ReasonFeature, sums_of
 from serving.decision.result import Decision
-from tests.support.accounts import quiet_account
+from tests.support.accounts import quiet_account, window
 from tests.support.each import each
 from tests.support.paths import GOLDEN, ROOT
 from tests.support.policies import cut_more
@@ -41,6 +47,15 @@ def fell_in(month: int, months: int = 13) -> Evidence:
     rows = quiet_account(months).to_dicts()
     for place, row in enumerate(rows, start=1):
         row["income"] = 12_100.0 if place < month else 5_200.0
+    return evidence_of(table(rows), drawn_reference(0))
+
+
+def fell_to(*incomes: float | None) -> Evidence:
+    """The evidence of an account whose last statements have these incomes, after CNY 12,100."""
+    rows = quiet_account(13).to_dicts()
+    first = len(rows) - len(incomes)
+    for place, row in enumerate(rows):
+        row["income"] = 12_100.0 if place < first else incomes[place - first]
     return evidence_of(table(rows), drawn_reference(0))
 
 
@@ -75,6 +90,38 @@ def test_the_first_reason_that_states_the_income_tells_it() -> None:
         "You owe much.",
     ]
     assert told[1].text.zh == f"您的负债较多。{FALL.zh}"
+
+
+def test_the_lowest_month_and_the_latest_that_is_known_are_told() -> None:
+    # All but the first of 13 statements: the highest income lies before the year.
+    fallen = fell_to(3_600.0, *[5_000.0] * 10, None)
+    assert income_fell(fallen, WORDING) == Text(
+        "Your monthly income fell: it was CNY 12,100 in January 2024 and has been CNY 5,000 since "
+        "March 2024. In February 2024 it was as low as CNY 3,600. The latest income that we know "
+        "is that of December 2024.",
+        "您的月收入下降：2024年1月为12,100元，2024年3月起为5,000元。其中2024年2月最低，为3,600元。"
+        "我们最近获知的收入为2024年12月的收入。",
+    )
+
+
+def test_the_month_of_the_latest_income_is_told_once() -> None:
+    fallen, known = fell_to(5_000.0, None), "The latest income that we know is that of"
+    # The sentence on the debt has it; that on the income alone has not.
+    for name, times in each({"total_debt_to_income": 0, "income": 1}.items()):
+        reasons = [replace(reason_about(name), code=BY_NAME[name].group)]
+        (told,) = tell_income_fall(reasons, fallen, WORDING)
+        assert (told.text.en.count("income fell:"), told.text.en.count(known)) == (1, times), name
+        assert tells_income_fall([told], fallen, WORDING), name
+
+
+@settings(max_examples=50)
+@given(window(months=14))
+def test_a_fall_is_told_as_a_slow_computation_has_it(statements: pl.DataFrame) -> None:
+    fell = income_fell(evidence_of(statements, drawn_reference(0)), WORDING)
+    facts = facts_of(statements.to_dicts())
+    for language in ("en", "zh"):
+        expected = income_fall(facts, language)
+        assert fell is None if not expected else getattr(fell, language) in expected
 
 
 @pytest.mark.parametrize(
