@@ -258,7 +258,7 @@ def _sentences(outcome: Outcome, subject: Subject) -> list[str]:
     if outcome.action == "keep":
         still = "still_suspended" if outcome.suspended else "still_reduced"
         return [still, *_sentences_ahead(outcome, subject)]
-    # A suspension leaves the limit as it is where all of it is drawn.
+    # A suspension leaves the limit as it is where nearly all of it is drawn.
     if outcome.action == "suspend" and outcome.new_limit != subject.credit_limit:
         return ["suspend_and_reduce"]
     return [outcome.action]

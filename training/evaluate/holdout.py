@@ -134,7 +134,7 @@ class Evaluation:
     def cut(self) -> Mask:
         """Whether the limit is cut or suspended, or a cut is proposed, by model or rule."""
         before, after = self.limits
-        # A suspension need not lower the limit: an account that is drawn to its limit keeps it.
+        # A suspension need not lower the limit: one that is drawn nearly in full keeps it.
         suspended = self.actions == "suspend"
         cut: Mask = (after < before) | suspended
         return cut

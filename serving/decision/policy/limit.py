@@ -92,6 +92,12 @@ class Account:
         owed = max(self.balance, self.balance_measured)
         return float(limit_for_balance(np.array(owed), policy))
 
+    def limit_of_suspension(self, policy: Policy) -> float:
+        """The limit that a suspension leaves: that in force where the cut would be too small."""
+        drawn = np.array(self.limit_without_drawings(policy))
+        measured = np.array(self.limit_measured)
+        return float(without_small_cut(drawn, np.array(self.limit), measured, policy))
+
 
 @dataclass(frozen=True, slots=True)
 class Lines:
@@ -217,8 +223,8 @@ def limit_by_model(probability: Vector, lines: Lines, policy: Policy) -> Vector:
     lowest = round_up(_lowest_limit(lines, policy), rounding)
     new_limit = np.maximum(tolerated, lowest)
     new_limit = np.minimum(new_limit, limit)
-    too_small = limit - new_limit < smallest_cut(limit, policy)
-    return np.where(no_cut_due | too_small, limit, new_limit)
+    new_limit = without_small_cut(new_limit, limit, limit, policy)
+    return np.where(no_cut_due, limit, new_limit)
 
 
 def limits_by_model(accounts: Sequence[Account], policy: Policy) -> tuple[Vector, Mask]:
@@ -302,6 +308,18 @@ def _lowest_limit(lines: Lines, policy: Policy) -> Vector:
     step = cut.largest_step * lines.limit
     lowest: Vector = np.maximum(room, lines.in_force - step)
     return np.maximum(lowest, cut.floor)
+
+
+def without_small_cut(
+    new_limit: Vector, in_force: Vector, measured: Vector, policy: Policy
+) -> Vector:
+    """``new_limit``, or the limit in force where that is not lower by a cut large enough, CNY.
+
+    ``measured`` is the limit from before the first cut in force, which the smallest cut is a share
+    of.
+    """
+    too_small = in_force - new_limit < smallest_cut(measured, policy)
+    return np.where(too_small, in_force, new_limit)
 
 
 def smallest_cut(limit: Vector, policy: Policy) -> Vector:

@@ -18,7 +18,8 @@ Above the cut-off, the new limit is the largest on the rounding grid whose expec
 the tolerated one.  At the cut-off that is the expected loss of the present limit, and above the
 cut-off it falls with the probability (``cut.depth``): the limit is continuous.  The new limit is
 never below the balance with head-room, never below the floor and never above the present limit, and
-one decision takes at most ``cut.largest_step`` of the limit.
+one decision takes at most ``cut.largest_step`` of the limit.  A suspension leaves what is drawn,
+with head-room.  No cut is smaller than the smallest one, but for a cap that a rule asks for.
 
 With a cut in force, limit and balance are those from before the first such cut, so the same account
 asked again gets the same answer (:mod:`serving.decision.policy.again` says when there is a second
@@ -43,12 +44,7 @@ from serving.decision.policy.again import may_cut_again, may_refer_again, may_re
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
 from serving.decision.policy.limit import Account, grid_up, limits_by_model, smallest_cut
 from serving.decision.policy.prior import Change, Prior
-from serving.decision.policy.restore import (
-    lifts_suspension,
-    limit_back,
-    may_step_back,
-    share_back,
-)
+from serving.decision.policy.restore import lifts_suspension, limit_back, may_step_back, share_back
 from serving.decision.policy.rules import RuleResult, apply_rules
 from serving.decision.scoring.score import logit
 
@@ -208,8 +204,11 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
     was_suspended = _is_suspended(account)
     suspends = (model.suspends or bool(rules.suspending)) and not was_suspended
     new_limit = min(model.limit, rules.allow(limit))
+    deciding = rules.capping(limit)
     if suspends:
-        new_limit = min(rules.allow(limit), account.limit_without_drawings(case.policy))
+        left = account.limit_of_suspension(case.policy)
+        new_limit = rules.allow(left)
+        deciding = rules.stopping(left) or deciding
     is_cut = suspends or new_limit < limit
     by_model = _decided_by_model(model, rules, limit)
 
@@ -231,7 +230,6 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
         suspends=suspends,
         suspended=was_suspended,
     )
-    deciding = (rules.suspending if suspends else ()) or rules.capping(limit)
     may_refer = may_refer_again(account, case.policy, case.today)
     if grounds and may_refer:
         return replace(

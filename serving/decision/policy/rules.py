@@ -41,6 +41,13 @@ class RuleResult:
         """The rules that allow less than ``limit``."""
         return tuple(hit for hit, allowed in self.caps if allowed < limit)
 
+    def stopping(self, limit: float) -> tuple[RuleHit, ...]:
+        """The rules that suspend, then those that allow less than ``limit``, which that leaves.
+
+        Empty where no rule suspends.
+        """
+        return self.suspending + self.capping(limit) if self.suspending else ()
+
 
 def apply_rules(account: Account, policy: Policy) -> RuleResult:
     """The rules that apply to an account, in order of precedence."""

@@ -25,7 +25,6 @@ import polars as pl
 
 from features.types import Matrix, Vector
 from serving.decision.config.policy import Policy
-from serving.decision.policy.limit import limit_for_balance
 from training.compare.policies.frontier import measure
 from training.compare.policies.portfolio import Portfolio, limits_under
 from training.data.config import DataError
@@ -142,8 +141,8 @@ def _value(portfolio: Portfolio, policy: Policy, p: Vector) -> Vector:
     """Each account's value where the portfolio's probabilities decide and ``p`` is the true one."""
     economics = policy.economics
     after, _ = limits_under(portfolio, policy)
-    drawn = limit_for_balance(portfolio.balance, policy)
-    at_most = np.where(portfolio.rule_suspends, drawn, np.inf)
+    by_suspension = portfolio.limit_of_suspension(policy)
+    at_most = np.where(portfolio.rule_suspends, by_suspension, np.inf)
     by_rules = np.minimum(at_most, portfolio.rule_limit)
     exposure_by_rules = portfolio.exposure(by_rules, policy)
     exposure_after = portfolio.exposure(after, policy)

@@ -25,6 +25,7 @@ from serving.decision.policy.limit import (
     limit_for_balance,
     lines_of,
     next_balance_of,
+    without_small_cut,
 )
 from serving.decision.policy.outcome import Outcome, apply_many
 from training.data.labels import soon_after
@@ -63,6 +64,11 @@ class Portfolio:
         """Return what the policy measures the accounts' new limits against."""
         next_balance = next_balance_of(self.balance, self.spend, policy)
         return lines_of(self.product, self.limit, self.balance, next_balance, policy)
+
+    def limit_of_suspension(self, policy: Policy) -> Vector:
+        """Return the limits that a suspension leaves: those of now where the cut is too small."""
+        drawn = limit_for_balance(self.balance, policy)
+        return without_small_cut(drawn, self.limit, self.limit, policy)
 
     def exposure(self, limit: Vector, policy: Policy) -> Vector:
         """Return the debt expected at default under these limits, CNY."""
@@ -141,11 +147,11 @@ def limits_under(portfolio: Portfolio, policy: Policy) -> tuple[Vector, Mask]:
     """
     suspended_by_model = portfolio.probability >= policy.suspend.probability
     suspended = portfolio.rule_suspends | suspended_by_model
-    drawn = limit_for_balance(portfolio.balance, policy)
+    by_suspension = portfolio.limit_of_suspension(policy)
     lines = portfolio.lines(policy)
     by_model = limit_by_model(portfolio.probability, lines, policy)
     reduced = np.minimum(by_model, portfolio.rule_limit)
-    after = np.where(suspended, np.minimum(drawn, portfolio.rule_limit), reduced)
-    # A suspended account that is drawn to its limit keeps it, and is cut all the same.
+    after = np.where(suspended, np.minimum(by_suspension, portfolio.rule_limit), reduced)
+    # A suspended account that has drawn nearly all of its limit keeps it, and is cut all the same.
     cut: Mask = (after < portfolio.limit) | suspended
     return after, cut

@@ -2,13 +2,27 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections import Counter
 from dataclasses import replace
+
+import numpy as np
 
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply, apply_many, refer_to_reviewer
+from serving.decision.policy.rules import apply_rules
 from serving.decision.scoring.score import logit
+from tests.support.each import each
+from tests.support.memory import draw_accounts, follow
 from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
 
+# A regulation that caps the limits of all products, at one income.
+STRICT = replace(
+    POLICY,
+    rules=tuple(
+        replace(rule, products=None, times=1.0) if rule.cause == "regulation" else rule
+        for rule in POLICY.rules
+    ),
+)
 LONG_AGO = datetime.date(2026, 6, 1)
 
 
@@ -93,11 +107,54 @@ def test_stale_data_of_an_account_that_keeps_its_limit_needs_no_person() -> None
 def test_a_fully_drawn_account_cannot_be_cut_but_can_be_suspended() -> None:
     assert outcome_of(make_account(0.4, 5_000.0, 5_000.0)).action == "keep"
     assert outcome_of(make_account(0.9, 5_000.0, 4_700.0, **LATE)).new_limit == 5_000.0
-    assert outcome_of(make_account(0.9, 5_000.0, 4_600.0, **LATE)).new_limit == 4_900.0
+    assert outcome_of(make_account(0.9, 5_000.0, 4_600.0, **LATE)).new_limit == 5_000.0
+    assert outcome_of(make_account(0.9, 5_000.0, 4_200.0, **LATE)).new_limit == 4_500.0
     overdrawn = outcome_of(make_account(0.9, 5_000.0, 5_400.0, **LATE))
     assert overdrawn.action == "suspend"
     assert overdrawn.new_limit == 5_000.0
     assert overdrawn.by_model
+
+
+def test_no_suspension_takes_less_than_the_smallest_cut_unless_a_cap_asks_for_it() -> None:
+    """Measured by the limit from before the first cut, as every other threshold."""
+    random = np.random.default_rng(31)
+
+    def worsen(account: Account, month: int) -> Account:
+        log_odds = logit(account.probability) + float(random.normal(0.3, 0.6))
+        owed = account.balance + float(random.uniform(0.0, 1.0)) * (account.limit - account.balance)
+        changed = {"balance_now": owed if month else account.balance}
+        probability = 1.0 / (1.0 + math.exp(-log_odds))
+        return replace(account, probability=probability, features={**account.features, **changed})
+
+    months = follow(draw_accounts(1_500, seed=30), STRICT, 3, worsen)
+    seen: Counter[str] = Counter()
+    for accounts, outcomes in each(months):
+        for account, outcome in zip(accounts, outcomes, strict=True):
+            if outcome.suspends:
+                seen[check_suspension(account, outcome)] += 1
+    for kind in ("lowered", "stays", "stays after a cut", "capped"):
+        assert seen[kind] > 5, seen
+
+
+def check_suspension(account: Account, outcome: Outcome) -> str:
+    """Compare the limit of a suspension with the rule in words; returns the branch."""
+    cut, limit = POLICY.cut, account.limit
+    least = max(cut.minimum_cut_share * account.limit_measured, cut.minimum_cut_amount)
+    rules = apply_rules(account, STRICT)
+    drawn = account.limit_without_drawings(POLICY)
+    is_felt = limit - drawn >= least
+    left = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+    allowed = rules.allow(limit)
+    assert left == min(allowed, drawn if is_felt else limit), (account, outcome)
+    if is_felt:
+        return "lowered"
+    if left < limit:
+        # A cap alone lowers this limit, so it is stated, after the rule that suspends.
+        capping = rules.capping(limit)
+        assert outcome.hits[: len(rules.suspending)] == rules.suspending, (account, outcome)
+        assert set(capping) <= set(outcome.hits), (account, outcome)
+        return "capped"
+    return "stays" if account.cut_in_force is None else "stays after a cut"
 
 
 def test_a_person_decides_a_large_cut_by_a_rule() -> None:
