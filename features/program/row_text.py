@@ -42,8 +42,9 @@ def write_rows(  # numba takes plain arrays, not an object that holds them
         is_whole: bool (stored columns,): whether the column holds whole numbers.
         out: uint8, long enough.
     """
-    at = 0
     columns, months = stored.shape[0], stored.shape[1]
+    # 0, but not as a literal: numba would compile what is called for the literal and for a number.
+    at = months - months
     for ago in range(months - 1, -1, -1):
         month = last_month - ago
         at = _put_text(out, at, head)

@@ -166,7 +166,7 @@ def test_a_worker_that_does_not_look_outlives_its_supervisor(tmp_path: Path) -> 
         worker.wait(SECONDS)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_no_worker_outlives_a_supervisor_that_is_killed_during_the_start(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--port", str(port)]

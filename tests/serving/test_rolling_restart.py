@@ -96,9 +96,10 @@ def restart_in_turn(root: Path, rounds: int, drain: float) -> Counter[int]:
     return clients.statuses
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     "rounds",
-    [pytest.param(1, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.torture)],
+    [1, 10],
 )
 def test_no_request_fails_while_services_are_restarted_in_turn(rounds: int, tmp_path: Path) -> None:
     statuses = restart_in_turn(tmp_path, rounds, DRAIN)
@@ -106,7 +107,7 @@ def test_no_request_fails_while_services_are_restarted_in_turn(rounds: int, tmp_
     assert statuses[200] >= 100
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_without_a_drain_delay_some_requests_fail(tmp_path: Path) -> None:
     """The control."""
     statuses = restart_in_turn(tmp_path, 1, 0.0)

@@ -249,10 +249,12 @@ def test_loops_are_compiled_where_no_folder_keeps_them(tmp_path: Path) -> None:
 START = """
 import sys
 from pathlib import Path
+from features.program import machine, row_text
 from serving.decision.golden import load
 from serving.decision.scoring import kernels
 load(Path(sys.argv[1]))
-loops = (kernels.explain_rows, kernels.find_patterns, kernels.add_lines)
+of_kernels = [kernels.explain_rows, kernels.find_patterns, kernels.add_lines]
+loops = [*of_kernels, machine.run, row_text.write_rows]
 print([len(loop.signatures) for loop in loops])
 """
 
@@ -271,12 +273,13 @@ def test_a_cache_that_cannot_be_used_is_done_without(tmp_path: Path) -> None:
             command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT
         )
         # Each loop is compiled before a bundle is served, and for one kind of array.
-        assert run.stdout.split("\n")[0] == "[1, 1, 1]", run.stderr
+        assert run.stdout.split("\n")[0] == "[1, 1, 1, 1, 1]", run.stderr
 
     start()
     for suffix, kept in (("nbi", 0), ("nbc", 100)):
         files = list(tmp_path.rglob(f"*.{suffix}"))
-        assert len(files) == 6  # one a loop
+        # One a loop: of the kernels, of the features' program and of the text of rows.
+        assert len(files) == 6 + 13 + 5
         whole = {file: file.stat().st_size for file in files}
         for file in files:
             file.write_bytes(file.read_bytes()[:kept])
