@@ -15,6 +15,7 @@ from serving.reviews.workflow import (
     Withdrawal,
     decision_in,
     limit_of,
+    notification_in,
     reviews_of,
 )
 from serving.schemas.decision import Answer, Statement
@@ -164,9 +165,7 @@ def _withdrawal(withdrawal: Withdrawal) -> WithdrawalNote:
 
 
 def _notification(row: Entry) -> NotificationNote:
-    # The first version of the service stored no review_id.
-    fields: dict[str, Any] = {"review_id": None, **row.metadata}
-    return NotificationNote(notification_id=row.entry_id, **fields)
+    return NotificationNote(notification_id=row.entry_id, **notification_in(row))
 
 
 def _statements(decision: Entry) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ from serving.reviews.workflow import (
     STEPS,
     Review,
     decision_in,
+    notification_in,
     notification_key,
     review_key,
     reviews_of,
@@ -235,7 +236,7 @@ class Reviews:
             if row.kind == "notification" and row.metadata.get("review_id") == body.review_id
         ]
         for row in earlier:
-            if row.metadata == metadata:
+            if notification_in(row) == metadata:
                 raise conflict(f"the same notification is recorded already: {row.entry_id}")
         entry = replace(
             _new_entry("notification", rows[0], context, now),

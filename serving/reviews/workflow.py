@@ -172,6 +172,21 @@ def notification_key(entry_id: str, earlier: int) -> str:
     return f"told:{entry_id}" if not earlier else f"told:{entry_id}:{earlier}"
 
 
+def notification_in(row: Entry) -> dict[str, Any]:
+    """Return how the customer was notified, as a notification's row says it.
+
+    `sent_at`, `channel`, `language` and `review_id`, which is None for the decision itself. The
+    metadata has more, such as the trace of the request, which is another one each time.
+    """
+    return {
+        "sent_at": row.metadata["sent_at"],
+        "channel": row.metadata["channel"],
+        "language": row.metadata["language"],
+        # The first version of the service stored no review_id.
+        "review_id": row.metadata.get("review_id"),
+    }
+
+
 def _open(row: Entry) -> Review:
     body = _body(row)
     return Review(
