@@ -209,9 +209,8 @@ def test_features_are_scored_as_their_statements_are(
 ) -> None:
     features = model.unwrap_python_model()
     windows = features._schema.check(endpoint.statements)
-    table = features._pipeline.stages(
-        windows, features.bundle, endpoint.decided_at
-    ).features.frame()
+    decided_at = datetime.datetime.fromisoformat(endpoint.decided_at)
+    table = features._pipeline.stages(windows, features.bundle, decided_at).features.frame()
     decided = {"decided_at": endpoint.decided_at, "detail": "full"}
     of_statements = model.predict(endpoint.statements, params=decided)
     for given in (table, table.to_pandas()):
