@@ -35,6 +35,9 @@ from training.tracking.store import Store, TrackingError, fetch_run_info
 
 pytestmark = STORE_WARNINGS
 SMALL_BOOK = read_gates(small_book_gates())
+# Cut-offs that are lower by far: a learnt margin alone would outweigh a smaller harm.
+HARM, MARGIN = 0.01, 0.012
+CHEAPER_CUTS = POLICY_TEXT.replace("\nharm = 0.05\n", f"\nharm = {HARM}\nmargin = {MARGIN}\n")
 HONEST, UNDERSTATED, RESPLIT = "2", "3", "4"
 
 
@@ -56,23 +59,24 @@ def stocked(
     refit = fit(data, replace(CONFIGS[1], seed=5))
     add_version(store, refit, data, source, None)
     policy = tmp_path_factory.mktemp("policy") / "policy.toml"
-    policy.write_text(POLICY_TEXT.replace("\nharm = 0.05\n", "\nharm = 0.01\n"), "utf-8")
+    policy.write_text(CHEAPER_CUTS, "utf-8")
     with_policy = replace(CONFIGS[2], policy=policy)
-    by = logit(bundle.policy.cut_off("pay_later")) - logit(cut_off_with_harm(bundle, 0.01))
+    by = log_odds_lower(bundle)
     add_version(store, understated(refit, by), data, source, None, with_policy)
     add_version(store, refit, data, source, DataConfig(split_seed=1))
     registry.promote(store, MODEL, "1")
     return store
 
 
-def cut_off_with_harm(bundle: Bundle, harm: float) -> float:
-    """The cut-off of ``pay_later`` with this harm.
+def log_odds_lower(bundle: Bundle) -> float:
+    """How much lower the cut-off of ``pay_later`` is by CHEAPER_CUTS than by the bundle's policy.
 
-    A harm moves the cut-offs of both products by nearly as many log-odds.
+    That of the other product moves by nearly as many log-odds.
     """
     policy = bundle.policy
-    economics = replace(policy.economics, harm=harm)
-    return replace(policy, economics=economics).cut_off("pay_later")
+    economics = replace(policy.economics, harm=HARM, margin=MARGIN)
+    cheaper = replace(policy, economics=economics)
+    return logit(policy.cut_off("pay_later")) - logit(cheaper.cut_off("pay_later"))
 
 
 @pytest.fixture
