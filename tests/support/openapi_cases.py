@@ -85,8 +85,9 @@ class Result(NamedTuple):
 class KnownDecision:
     """A decision that the service has answered."""
 
+    account_id: str
     limit_before: float
-    lowest_limit: float  # that a review can lead to
+    lowest_limit: float  # that a review can lead to while there is no later decision
     as_of: str
     undecided: bool  # a person has to make it
     has_notice: bool
@@ -99,6 +100,7 @@ class Known:
     # The kind of the row and its id; for a step, the id of its review.
     rows: set[tuple[str, str]] = field(default_factory=set)
     decisions: dict[str, KnownDecision] = field(default_factory=dict)
+    newest: dict[str, str] = field(default_factory=dict)  # account id -> its newest decision
     # review id -> decision id and state
     reviews: dict[str, tuple[str, str]] = field(default_factory=dict)
     reviewers: dict[str, str] = field(default_factory=dict)
@@ -135,7 +137,9 @@ class Known:
         decision_id, undecided = decision["decision_id"], decision["action"] == "review"
         if decision_id in self.decisions:
             return
+        self.newest[decision["account_id"]] = decision_id
         self.decisions[decision_id] = KnownDecision(
+            account_id=decision["account_id"],
             limit_before=decision["credit_limit"],
             lowest_limit=0.0 if undecided else decision["new_limit"],
             as_of=decision["as_of"],
@@ -345,6 +349,9 @@ class Battery:
         decision = self.known.decisions[decision_id]
         body["reviewer"] = self.known.reviewers[review_id]
         if decision.undecided and body["outcome"] == "uphold":
+            body["outcome"] = "overturn"
+        # After a later decision the lowest limit is the one in force, which no answer has told.
+        if self.known.newest[decision.account_id] != decision_id and body["outcome"] == "amend":
             body["outcome"] = "overturn"
         if body["outcome"] == "amend":
             drawn = body.get("new_limit") or 0.0

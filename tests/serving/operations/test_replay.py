@@ -224,13 +224,17 @@ def test_the_command_replays_a_period_or_a_decision(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bentoml_home")
 def test_a_decision_that_is_left_out_ends_the_command_with_1(
     record: AuditLog,
     golden: Bundle,
     at_hand: StorageSettings,
-    bentoml_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    # The store of the session may have the bundle, from another test.
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "empty"))
     append(record, entries_of_every_endpoint(golden))
     given = ["replay", "--bundle", str(BUNDLE)]
     assert main(given) == 0  # the control
