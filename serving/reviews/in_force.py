@@ -56,15 +56,15 @@ def resolved_limit(body: ResolutionRequest, rows: Sequence[Entry], memory: Memor
             rows,
             memory,
         )
-    lowest = 0.0 if undecided else decision["new_limit"]
+    lowest, left_by = (0.0 if undecided else decision["new_limit"]), "that the decision left"
     if not _is_newest(rows[0], memory):
-        lowest = in_force
+        lowest, left_by = in_force, "in force after a later decision"
     highest = max(decision["credit_limit"], _limit_before_first_cut(decision))
     if body.new_limit is None or not lowest <= body.new_limit <= highest:
         raise invalid(
             "new_limit",
-            "expected at least the limit that the decision left, "
-            "and at most the one from before it",
+            f"expected at least the limit {left_by}, "
+            "and at most the one from before the reviewed decision",
         )
     return body.new_limit
 
