@@ -44,7 +44,7 @@ def write_rows(  # numba takes plain arrays, not an object that holds them
     """
     columns, months = stored.shape[0], stored.shape[1]
     # 0, but not as a literal: numba would compile what is called for the literal and for a number.
-    at = months - months
+    at: int = months - months
     for ago in range(months - 1, -1, -1):
         month = last_month - ago
         at = _put_text(out, at, head)
