@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-89ab-95ef-46c567d4444e",
+    "decision_id": "01a1c4af-86fb-8c5e-8099-6b97ba671b2c",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -198,7 +198,7 @@ ANSWER: dict[str, Any] = {
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
         "policy": "2026-11.6",
-        "bundle": "fbb4859d117785896d141e8ea78333b0e802e0b3d1874630d7bac193c4626d7c",
+        "bundle": "aa7bf7c8f4defce2e3859c739a0b1d6694679efe5599df17bc9581ebcf0e6b4b",
     },
     "notice": {
         "kind": "adverse_action",
@@ -260,7 +260,7 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "fbb4859d117785896d141e8ea78333b0e802e0b3d1874630d7bac193c4626d7c",
+        "bundle": "aa7bf7c8f4defce2e3859c739a0b1d6694679efe5599df17bc9581ebcf0e6b4b",
         "reference": "69be9cfb43b7a2f0756707a74323047f31d20998b9085fedc822160ed34b9cca",
         "policy": "2026-11.6",
     },
