@@ -111,10 +111,12 @@ def test_months_without_a_bill_have_totals_and_no_average() -> None:
     assert text.zh.startswith("近3个月，您的账单合计35,700元，您共还款3,800元（11%）。")
     bills[3] = {"balance": 300.0}
     text = said(bills)["payment_to_balance_3"]
-    assert text.en.startswith("Over the last 3 months your bills came to CNY 12,000 a month on")
+    assert text.en.startswith(
+        "Over the last 3 months before February 2025 your bills came to CNY 12,000 a month on"
+    )
     # Both the bills and the payments are of a month.
     assert text.zh == (
-        "近3个月，您的账单平均每月12,000元，您平均每月还款1,267元，为账单金额的11%。"
+        "在2025年2月之前的3个月，您的账单平均每月12,000元，您平均每月还款1,267元，为账单金额的11%。"
     )
 
 
@@ -156,7 +158,7 @@ def test_a_single_delay_is_not_called_the_longest(months: int) -> None:
     once = said({3: {"days_past_due": 30}}, 24)[feature]
     assert once == Text(
         "In September 2025 you were 30 days late with a payment.",
-        "2025年9月，您的还款已逾期30天。",
+        "2025年9月，您的还款曾逾期30天。",
     )
     twice = said({3: {"days_past_due": 30}, 4: {"days_past_due": 8}}, 24)[feature]
     assert twice.en.endswith(f"with a payment, the longest delay of the last {months} months.")
@@ -217,8 +219,8 @@ def test_a_fall_that_was_larger_for_a_while_names_its_lowest_month() -> None:
     # In December 2024 the income is not known.
     assert said(lower)["income_change_12"] == Text(
         "Your monthly income fell: it was CNY 5,000 in September 2024 and has been CNY 2,150 since "
-        "January 2025. In November 2024 it was as low as CNY 900.",
-        "您的月收入下降：2024年9月为5,000元，2025年1月起为2,150元。其中2024年11月最低，为900元。",
+        "January 2025. In between it was as low as CNY 900.",
+        "您的月收入下降：2024年9月为5,000元，2025年1月起为2,150元。其间最低为900元。",
     )
     # The control: a low before the highest income, and one that is lower by a yuan.
     before: dict[int, dict[str, object]] = {9: {"income": 900.0}, 0: {"income": 2150.0}}

@@ -97,9 +97,9 @@ def test_the_lowest_month_and_the_latest_that_is_known_are_told() -> None:
     fallen = fell_to(3_600.0, *[5_000.0] * 10, None)
     assert income_fell(fallen, WORDING) == Text(
         "Your monthly income fell: it was CNY 12,100 in January 2024 and has been CNY 5,000 since "
-        "March 2024. In February 2024 it was as low as CNY 3,600. The latest income that we know "
+        "March 2024. In between it was as low as CNY 3,600. The latest income that we know "
         "is that of December 2024.",
-        "您的月收入下降：2024年1月为12,100元，2024年3月起为5,000元。其中2024年2月最低，为3,600元。"
+        "您的月收入下降：2024年1月为12,100元，2024年3月起为5,000元。其间最低为3,600元。"
         "我们最近获知的收入为2024年12月的收入。",
     )
 
