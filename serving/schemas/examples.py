@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-8c5e-8099-6b97ba671b2c",
+    "decision_id": "01a1c4af-86fb-8408-a537-9716b7468514",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -198,7 +198,7 @@ ANSWER: dict[str, Any] = {
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
         "policy": "2026-11.6",
-        "bundle": "aa7bf7c8f4defce2e3859c739a0b1d6694679efe5599df17bc9581ebcf0e6b4b",
+        "bundle": "9728ee3695a546d6de71f8c2fa72a6d6f437bbff1c53535c1d0521d93f1ac046",
     },
     "notice": {
         "kind": "adverse_action",
@@ -260,7 +260,7 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "aa7bf7c8f4defce2e3859c739a0b1d6694679efe5599df17bc9581ebcf0e6b4b",
+        "bundle": "9728ee3695a546d6de71f8c2fa72a6d6f437bbff1c53535c1d0521d93f1ac046",
         "reference": "69be9cfb43b7a2f0756707a74323047f31d20998b9085fedc822160ed34b9cca",
         "policy": "2026-11.6",
     },
