@@ -127,10 +127,6 @@ INCOME_MONTHS_AGO = (
         lambda w: of_peak(w, "income_on_file", 13),
     ),
     make_month(
-        "income_low_12_ago",
-        lambda w: _low_ago(w, 12),
-    ),
-    make_month(
         "income_low_13_ago",
         lambda w: _low_ago(w, 13),
     ),

@@ -127,14 +127,18 @@ def _row(name: str, found: FollowedPlans, chosen: Mask) -> dict[str, object]:
         "cut_or_proposed": found.cut_again | found.proposed_again,
     }
     for measure in _WHILE:
-        row |= _share(measure, masks[measure], of)
+        row |= share_with_interval(measure, masks[measure], of)
     row["back"] = int(back.sum())
     for measure in _AFTER:
-        row |= _share(measure, getattr(found, measure), back)
+        row |= share_with_interval(measure, getattr(found, measure), back)
     return row
 
 
-def _share(name: str, hits: Mask, of: Mask) -> dict[str, float | None]:
+def share_with_interval(name: str, hits: Mask, of: Mask) -> dict[str, float | None]:
+    """The share of the futures ``of`` that are ``hits``, and its 95 % interval; null without any.
+
+    The keys are ``name``, and ``name`` with ``_low`` and ``_high``.
+    """
     keys = (name, f"{name}_low", f"{name}_high")
     if not of.any():
         return dict.fromkeys(keys)

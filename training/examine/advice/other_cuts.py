@@ -17,7 +17,7 @@ import polars as pl
 
 from features.months import add_months
 from features.schema import check
-from features.types import Mask, Vector
+from features.types import Vector
 from serving.decision.advice.result import ArrearsStep
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise_many, stages
@@ -27,12 +27,13 @@ from serving.decision.result import Advised, Decision
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.output import as_table
 from training.data.simulate.state import State
-from training.evaluate.metrics import wilson, wilson_clustered
+from training.evaluate.metrics import wilson
 from training.examine.advice.follow import (
     Conduct,
     first_in_force,
     follow_plans,
 )
+from training.examine.advice.followers import share_with_interval
 from training.examine.truth.cut_accounts import CutAccounts, advise_accounts
 from training.examine.truth.futures import DEFAULT_DAYS, untreated
 from training.examine.truth.interventions import simulate_months
@@ -201,20 +202,10 @@ def _promises(cohort: CutAccounts) -> dict[str, object]:
         "accounts": len(cohort),
         "plans": int((promised > 0).sum()),
         "months": float(promised[promised > 0].mean()) if found.asked.any() else None,
-        **_share("kept", found.kept, of),
-        **_share("exactly", exactly.kept, of_exactly),
-        **_share("cut_or_proposed", found.cut_again | found.proposed_again, of),
+        **share_with_interval("kept", found.kept, of),
+        **share_with_interval("exactly", exactly.kept, of_exactly),
+        **share_with_interval("cut_or_proposed", found.cut_again | found.proposed_again, of),
     }
-
-
-def _share(name: str, hits: Mask, of: Mask) -> dict[str, float | None]:
-    keys = (name, f"{name}_low", f"{name}_high")
-    if not of.any():
-        return dict.fromkeys(keys)
-    _, owner = np.nonzero(of)
-    counted = hits[of].astype(np.float64)
-    low, high = wilson_clustered(counted, owner)
-    return dict(zip(keys, (float(counted.mean()), low, high), strict=True))
 
 
 def ways_out(cohort: CutAccounts | None) -> pl.DataFrame:
