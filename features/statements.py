@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from features.limits import FIRST_MONTH, LAST_MONTH, is_account_id
 from features.months import month_index
 from features.schema import COLUMNS, LONGEST_WINDOW, NAMES, PRODUCTS, check, table
+from features.types import Rows
 from features.window import STORED_COLUMNS, Window, lay_out
 
 # One statement: its values in the order of ``NAMES``, with the types of the schema; None = unknown.
@@ -77,6 +78,19 @@ class Statements:
         if isinstance(self._source, pl.DataFrame):
             return self._source
         return table(dict(zip(NAMES, row, strict=True)) for row in self._source)
+
+    def take(self, accounts: Rows) -> Statements:
+        """The accounts at these positions, int64 (n,), ascending and each once; at least one."""
+        chosen = np.zeros(len(self.account_ids), dtype=np.bool_)
+        chosen[accounts] = True
+        of_chosen = np.repeat(chosen, self.window.months_observed.astype(np.int64))
+        places = accounts.tolist()
+        return Statements(
+            account_ids=[self.account_ids[place] for place in places],
+            as_of=[self.as_of[place] for place in places],
+            window=self.window.take(accounts),
+            source=self.table.filter(of_chosen),
+        )
 
     def rows(self) -> Iterable[Row]:
         """The statements one by one, sorted by account and month."""

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from features.console import use_utf8
 from serving import MODEL_STORE, PROJECT
 from serving.auth.caller import SCOPES
+from serving.portfolio.options import add_portfolio_options
 
 # Set before a command imports bentoml: no usage data is sent to its makers.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -74,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
     _add_model_commands(commands)
     _add_run(commands)
+    _add_portfolio(commands)
     keys = commands.add_parser("keys", help="create, list and revoke API keys")
     _add_key_commands(keys.add_subparsers(required=True, title="commands", metavar="COMMAND"))
     _add_audit_commands(commands)
@@ -154,6 +156,16 @@ def _add_run(commands: Any) -> None:
     )
     run.add_argument("--host", default=HOST, help="IP address (default: %(default)s)")
     run.add_argument("--port", type=int, default=PORT, help="(default: %(default)s)")
+
+
+def _add_portfolio(commands: Any) -> None:
+    portfolio = _add(
+        commands,
+        "portfolio",
+        ("serving.portfolio.command", "decide_portfolio"),
+        "decide on every account of a portfolio, from Parquet to Parquet; nothing is recorded",
+    )
+    add_portfolio_options(portfolio)
 
 
 def _add_key_commands(commands: Any) -> None:

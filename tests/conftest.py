@@ -46,6 +46,7 @@ INTEGRATION_PLACES = (
     "tests/serving/audit_log",
     "tests/serving/decision/test_damaged_bundles.py",
     "tests/serving/operations",
+    "tests/serving/portfolio",
     "tests/serving/storage",
     "tests/serving/test_environment.py",
     "tests/serving/test_no_pickle.py",

@@ -10,6 +10,7 @@ from serving.decision.bundle import BundleError
 from serving.decision.result import ProductError
 from serving.operations.client import ServiceError
 from serving.operations.pack import PackError
+from serving.portfolio.errors import PortfolioError
 from serving.storage.errors import StorageError
 from serving.storage.models import NoStoredModel
 from serving.telemetry.settings import TelemetryError
@@ -31,6 +32,7 @@ USER_ERRORS = (
     NothingDone,
     OSError,
     PackError,
+    PortfolioError,
     ProductError,
     RequestFileError,
     ServiceError,

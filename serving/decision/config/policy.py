@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from features.ledger import Terms
+from features.types import Mask, Vector
 from serving.decision.config.economics import (
     Economics,
     EconomicsError,
@@ -119,6 +120,11 @@ class Condition:
     def holds(self, value: float) -> bool:
         """Whether a value of the feature meets the condition; NaN does not."""
         return bool(_COMPARE[self.comparison](value, self.number))
+
+    def holds_each(self, values: Vector) -> Mask:
+        """:meth:`holds` of each value of an array, bool of its shape."""
+        met: Mask = _COMPARE[self.comparison](values, self.number)
+        return met
 
 
 _SOME_SHARE = Interval(0, 1, excludes_low=True)

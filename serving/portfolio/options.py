@@ -1,0 +1,90 @@
+"""The options of ``python -m serving portfolio``; read without the libraries that decide."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+from pathlib import Path
+
+
+def add_portfolio_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "statements",
+        type=Path,
+        metavar="STATEMENTS",
+        help="a Parquet file, or a folder of them; all statements of an account in one file",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="a new folder for the decisions, or that of an interrupted run, which goes on",
+    )
+    parser.add_argument(
+        "--bundle", type=Path, metavar="FOLDER", help="(default: the newest stored bundle)"
+    )
+    parser.add_argument(
+        "--decided-at",
+        type=_parse_time,
+        metavar="TIME",
+        help="with a time zone, such as 2026-11-28T09:00:00+08:00 (default: now)",
+    )
+    parser.add_argument(
+        "--last-month",
+        type=_parse_month,
+        metavar="YYYY-MM",
+        help="leave out later statements (default: take all)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_parse_count,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that decide (default: one a core, %(default)s)",
+    )
+    parser.add_argument(
+        "--all-answers",
+        action="store_true",
+        help="write the answer of the endpoint for accounts that plainly keep their limit too",
+    )
+    parser.add_argument(
+        "--contributions",
+        action="store_true",
+        help="write the contribution of each feature of the model too",
+    )
+    parser.add_argument(
+        "--rejects",
+        type=Path,
+        metavar="FILE",
+        help="list accounts with faults here and decide on the others (default: stop)",
+    )
+
+
+def _parse_time(text: str) -> datetime.datetime:
+    try:
+        time = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"expected a time with a zone, such as 2026-11-28T09:00:00+08:00, got {text!r}"
+        )
+    return time
+
+
+def _parse_month(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a month such as 2026-10, got {text!r}"
+        ) from None
+
+
+def _parse_count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a number of processes, got {text!r}")
+    return int(text)

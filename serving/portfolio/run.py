@@ -1,0 +1,270 @@
+"""A run over a portfolio: every partition decided, on all cores, once.
+
+    find_partitions() -> decide_partition() of each, in processes -> check_accounts() -> manifest
+
+The manifest, ``_run.json``, is there from the beginning and says ``finished`` at the end.  The same
+call on a folder with an unfinished run goes on with it: the result has the same bytes as that of a
+run that nothing interrupted, however many processes decide, and in whichever order.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from serving.decision.bundle import Bundle
+from serving.decision.golden import load
+from serving.portfolio.block import Basis
+from serving.portfolio.errors import PortfolioError
+from serving.portfolio.partitions import ROWS_AT_ONCE, Partition, find_partitions
+from serving.portfolio.totals import Totals
+from serving.portfolio.worker import Done, Setting, decide_partition, rejects_file, whole_file
+from serving.storage.timestamps import encode_time
+
+MANIFEST = "_run.json"
+Progress = Callable[[int, int, int], None]  # partitions done, partitions in all, accounts done
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked of a run.
+
+    Attributes:
+        statements: A Parquet file, or a folder of such files.
+        decisions: The folder that the decisions are written to.
+        bundle: The folder of the bundle.
+        decided_at: The time of the decisions, with a time zone; None = that of the unfinished run
+            in ``decisions``, or now.
+        last_month: Later statements are left out; None = none are.
+        workers: Processes that decide.
+        with_all_answers: As :class:`serving.portfolio.block.Basis` has it.
+        with_contributions: Likewise.
+        rejects: Where accounts with faults are listed that are set aside; None = they are refused.
+        rows_at_once: About so many statements are in the memory of each process.
+    """
+
+    statements: Path
+    decisions: Path
+    bundle: Path
+    decided_at: datetime.datetime | None = None
+    last_month: datetime.date | None = None
+    workers: int = 1
+    with_all_answers: bool = False
+    with_contributions: bool = False
+    rejects: Path | None = None
+    rows_at_once: int = ROWS_AT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run did; ``manifest`` is the content of ``_run.json``."""
+
+    manifest: dict[str, Any]
+    totals: Totals
+    set_aside: int
+
+
+def run(order: Order, progress: Progress | None = None) -> Result:
+    """Decide on every account of a portfolio, or go on with a run that was interrupted.
+
+    Raises:
+        PortfolioError: The statements cannot be read or are refused, an account is in two files, or
+            the folder holds another run or a finished one.  What was decided is kept, and the same
+            run goes on with it.
+        BundleError: The bundle is damaged.
+    """
+    partitions = find_partitions(order.statements)
+    bundle = load(order.bundle)
+    manifest = _begin(order, bundle)
+    basis = Basis(
+        bundle=bundle,
+        decided_at=datetime.datetime.fromisoformat(manifest["decided_at"]),
+        with_all_answers=order.with_all_answers,
+        with_contributions=order.with_contributions,
+    )
+    setting = Setting(
+        run=manifest["run"],
+        folder=order.decisions,
+        last_month=order.last_month,
+        sets_aside=order.rejects is not None,
+        rows_at_once=order.rows_at_once,
+    )
+    found: dict[str, Done] = {}
+    for done in _decide_all(partitions, basis, setting, order):
+        found[done.name] = done
+        if progress is not None:
+            accounts = sum(one.totals.accounts for one in found.values())
+            progress(len(found), len(partitions), accounts)
+    in_order = [found[partition.name] for partition in partitions]
+    _check_accounts(in_order, order)
+    if order.rejects is not None:
+        _collect_rejects(in_order, order.decisions, order.rejects)
+    return _finish(manifest, in_order, order.decisions)
+
+
+def _begin(order: Order, bundle: Bundle) -> dict[str, Any]:
+    """The manifest of a new run, written; or that of the unfinished run in the folder."""
+    place = order.decisions / MANIFEST
+    if not place.exists():
+        if order.decisions.exists() and any(order.decisions.iterdir()):
+            raise PortfolioError(f"{order.decisions}: expected a new folder, or that of a run")
+        decided_at = order.decided_at or datetime.datetime.now(datetime.UTC)
+        manifest = _describe(order, bundle, decided_at)
+        _write(place, manifest)
+        return manifest
+    stored: dict[str, Any] = json.loads(place.read_text("utf-8"))
+    if stored["state"] == "finished":
+        raise PortfolioError(f"{order.decisions}: holds a finished run; expected a new folder")
+    decided_at = order.decided_at or datetime.datetime.fromisoformat(stored["decided_at"])
+    manifest = _describe(order, bundle, decided_at)
+    differing = sorted(name for name in manifest if manifest[name] != stored[name])
+    if differing:
+        raise PortfolioError(
+            f"{order.decisions}: holds an unfinished run with other {', '.join(differing)}; "
+            "expected the same, or a new folder"
+        )
+    return manifest
+
+
+def _describe(order: Order, bundle: Bundle, decided_at: datetime.datetime) -> dict[str, Any]:
+    """What decides the bytes of a run, and its id, which is a digest of that."""
+    provenance = bundle.provenance
+    described: dict[str, Any] = {
+        "decided_at": encode_time(decided_at),
+        "last_month": None if order.last_month is None else f"{order.last_month:%Y-%m}",
+        "model": f"{provenance.name} {provenance.version}",
+        "bundle": bundle.digest,
+        "policy": bundle.policy.version,
+        "all_answers": order.with_all_answers,
+        "contributions": list(bundle.features) if order.with_contributions else None,
+        "sets_aside": order.rejects is not None,
+    }
+    text = json.dumps(described, sort_keys=True)
+    run_id = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {"run": run_id, "state": "unfinished"} | described
+
+
+def _decide_all(
+    partitions: Sequence[Partition], basis: Basis, setting: Setting, order: Order
+) -> Iterator[Done]:
+    """What was decided in each partition, as each is done."""
+    if order.workers == 1:
+        for partition in partitions:
+            yield decide_partition(partition, basis, setting)
+        return
+    options = {one: getattr(basis, one) for one in Basis.__slots__ if one != "bundle"}
+    # Each process has a core: threads of libraries would only wait for each other.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    pool = ProcessPoolExecutor(
+        max_workers=order.workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=functools.partial(_start_worker, options, order.bundle),
+    )
+    try:
+        waiting = [pool.submit(_decide_in_worker, partition, setting) for partition in partitions]
+        for done in as_completed(waiting):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise PortfolioError(
+            "a process that decided was ended from outside, as by a lack of memory; "
+            "the same command goes on where it stopped"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_OF_WORKER: list[Basis] = []  # one, in a process of the pool
+
+
+def _start_worker(options: dict[str, Any], bundle: Path) -> None:
+    # A bundle is loaded in the process that decides, see `load`.
+    _OF_WORKER.append(Basis(bundle=load(bundle), **options))
+
+
+def _decide_in_worker(partition: Partition, setting: Setting) -> Done:
+    return decide_partition(partition, _OF_WORKER[0], setting)
+
+
+def _check_accounts(found: Sequence[Done], order: Order) -> None:
+    """Raise :class:`PortfolioError` if an account is in two partitions."""
+    hashes, sources = [], []
+    for place, done in enumerate(found):
+        for name in done.decisions:
+            ids = pl.read_parquet(order.decisions / name, columns=["account_id"])["account_id"]
+            hashes.append(ids.hash().to_numpy())
+            sources.append(np.full(len(ids), place, dtype=np.int32))
+    if not hashes:
+        return
+    together = np.concatenate(hashes)
+    in_order = np.argsort(together, kind="stable")
+    twice = np.flatnonzero(np.diff(together[in_order]) == 0)
+    if len(twice) == 0:
+        return
+    # Hashes of two names may be equal by chance: only the names of a few files are compared.
+    of_account = np.concatenate(sources)[in_order]
+    for first in twice.tolist():
+        pair = found[of_account[first]], found[of_account[first + 1]]
+        _check_pair(*pair, order)
+
+
+def _check_pair(one: Done, other: Done, order: Order) -> None:
+    names, others = (_account_ids(done, order) for done in (one, other))
+    both = sorted(names & others) if one.name != other.name else []
+    if both:
+        more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+        raise PortfolioError(
+            f"{order.statements}: expected all statements of an account in one file, got account "
+            f"{both[0]}{more} in {one.name}.parquet and in {other.name}.parquet"
+        )
+
+
+def _account_ids(done: Done, order: Order) -> set[str]:
+    ids: set[str] = set()
+    for name in done.decisions:
+        table = pl.read_parquet(order.decisions / name, columns=["account_id"])
+        ids.update(table["account_id"])
+    return ids
+
+
+def _collect_rejects(found: Sequence[Done], folder: Path, rejects: Path) -> None:
+    """Write the faults of all accounts that were set aside; nothing if there are none."""
+    tables = [pl.read_csv(rejects_file(done.name, folder)) for done in found if done.set_aside]
+    if tables:
+        pl.concat(tables).write_csv(rejects)
+
+
+def _finish(manifest: dict[str, Any], found: Sequence[Done], folder: Path) -> Result:
+    totals = Totals()
+    for done in found:
+        totals = totals.plus(done.totals)
+    set_aside = sum(done.set_aside for done in found)
+    finished = manifest | {
+        "state": "finished",
+        "accounts": totals.accounts,
+        "set_aside": set_aside,
+        "totals": totals.rows(),
+        "partitions": [
+            {"name": done.name, "statements": done.statements, "decisions": done.decisions}
+            for done in found
+        ],
+    }
+    _write(folder / MANIFEST, finished)
+    return Result(finished, totals, set_aside)
+
+
+def _write(place: Path, manifest: dict[str, Any]) -> None:
+    with whole_file(place) as file:
+        file.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

@@ -1,0 +1,164 @@
+"""One partition of a portfolio: statements in, decisions out, and a note of what was decided.
+
+The note is written last.  A run that was interrupted decides again what has no note, and takes no
+note of other statements or of another run for one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from features.schema import StatementError, sift
+from features.statements import read_table
+from serving.decision.policy.prior import PriorError
+from serving.decision.result import ProductError
+from serving.portfolio.block import Basis, decide_block
+from serving.portfolio.errors import PortfolioError
+from serving.portfolio.partitions import ROWS_AT_ONCE, Partition, digest_of, read_blocks
+from serving.portfolio.totals import Totals
+
+# The folder of the notes, within that of the decisions: readers of Parquet skip such names.
+NOTES = "_partitions"
+_REFUSALS = (StatementError, PriorError, ProductError, PortfolioError)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where a run writes, and what it reads.
+
+    Attributes:
+        run: The id of the run.
+        folder: Of the decisions.
+        last_month: Later statements are left out; None = none are.
+        sets_aside: Whether accounts with faults are left out, instead of refused.
+        rows_at_once: About so many statements are in memory.
+    """
+
+    run: str
+    folder: Path
+    last_month: datetime.date | None = None
+    sets_aside: bool = False
+    rows_at_once: int = ROWS_AT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was decided in a partition.
+
+    Attributes:
+        name: Of the partition.
+        run: The id of the run.
+        statements: The SHA-256 of its file.
+        decisions: The SHA-256 of each file of decisions, by its path within their folder.
+        set_aside: The number of accounts with faults that were left out.
+        totals: By product and action.
+    """
+
+    name: str
+    run: str
+    statements: str
+    decisions: dict[str, str] = field(default_factory=dict)
+    set_aside: int = 0
+    totals: Totals = field(default_factory=Totals)
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        fields = {one: getattr(self, one) for one in self.__slots__}
+        return json.dumps(fields | {"totals": self.totals.rows()}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Done:
+        """What :meth:`to_json` wrote."""
+        stored = json.loads(text)
+        return cls(**stored | {"totals": Totals.of_rows(stored["totals"])})
+
+
+def decide_partition(partition: Partition, basis: Basis, setting: Setting) -> Done:
+    """Decide on the accounts of a partition, unless this run did before; returns what was decided.
+
+    Raises:
+        PortfolioError: The file cannot be read, or statements are refused; the message names the
+            file and the accounts.
+    """
+    note = setting.folder / NOTES / f"{partition.name}.json"
+    try:
+        statements = digest_of(partition.path)
+        if note.exists():
+            done = Done.from_json(note.read_text("utf-8"))
+            if (done.run, done.statements) == (setting.run, statements):
+                return done
+        done = _decide(partition, statements, basis, setting)
+    except (*_REFUSALS, OSError) as error:
+        raise PortfolioError(f"{partition.path}: {error}") from error
+    with whole_file(note) as file:
+        file.write_text(done.to_json() + "\n", "utf-8")
+    return done
+
+
+def rejects_file(partition: str, folder: Path) -> Path:
+    """The file with the faults of a partition's accounts that were set aside."""
+    return folder / NOTES / f"{partition}.rejects.csv"
+
+
+def _decide(partition: Partition, statements: str, basis: Basis, setting: Setting) -> Done:
+    files: dict[str, str] = {}
+    faults: list[pl.DataFrame] = []
+    totals = Totals()
+    for block in _sound_blocks(partition, setting, faults):
+        decisions = decide_block(read_table(block), basis)
+        part = f".{len(files) + 1}" if files else ""
+        name = f"{partition.name}{part}.parquet"
+        with whole_file(setting.folder / name) as file:
+            decisions.write_parquet(file)
+        files[name] = digest_of(setting.folder / name)
+        totals = totals.plus(Totals.of_table(decisions))
+    set_aside = 0
+    if faults:
+        breaches = pl.concat(faults)
+        set_aside = breaches["account_id"].n_unique()
+        with whole_file(rejects_file(partition.name, setting.folder)) as file:
+            breaches.write_csv(file)
+    return Done(partition.name, setting.run, statements, files, set_aside, totals)
+
+
+def _sound_blocks(
+    partition: Partition, setting: Setting, faults: list[pl.DataFrame]
+) -> Iterator[pl.DataFrame]:
+    """The blocks of a partition; where faults are set aside, without the accounts that have any.
+
+    These faults are added to ``faults``: account, month and rule.
+    """
+    for block in read_blocks(partition, setting.last_month, setting.rows_at_once):
+        if not setting.sets_aside:
+            yield block
+            continue
+        good, breaches = sift(block, window=True)
+        if not breaches.is_empty():
+            faults.append(breaches)
+        if not good.is_empty():
+            yield good
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to, which becomes ``path``, durably, if the block raises nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield unfinished
+        descriptor = os.open(unfinished, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

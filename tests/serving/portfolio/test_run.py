@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from serving.decision.bundle import Bundle
+from serving.portfolio import partitions, worker
+from serving.portfolio.errors import PortfolioError
+from serving.portfolio.run import MANIFEST, Order, Result, run
+from tests.support import checks
+from tests.support.each import each
+from tests.support.paths import ROOT
+
+ACCOUNTS = 120
+
+
+@pytest.fixture(scope="module")
+def statements(windows: pl.DataFrame) -> pl.DataFrame:
+    names = windows["account_id"].unique(maintain_order=True)[:ACCOUNTS]
+    return windows.filter(pl.col("account_id").is_in(names.to_list()))
+
+
+Portfolio = Callable[[str, Sequence[pl.DataFrame]], Path]
+
+
+@pytest.fixture
+def portfolio(tmp_path: Path) -> Portfolio:
+    """Writes tables as the files of a portfolio of that name; returns its folder."""
+
+    def write(name: str, parts: Sequence[pl.DataFrame]) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for number, part in enumerate(parts):
+            part.write_parquet(folder / f"part-{number}.parquet")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def order(tmp_path: Path, bundle_folder: Path) -> Callable[..., Order]:
+    numbers = itertools.count()
+
+    def make(folder: Path, **options: Any) -> Order:
+        out = tmp_path / f"decisions-{next(numbers)}"
+        wanted = Order(folder, out, bundle_folder, checks.WHEN)
+        return dataclasses.replace(wanted, **options)
+
+    return make
+
+
+def split(statements: pl.DataFrame, parts: int) -> list[pl.DataFrame]:
+    place = pl.col("account_id").rank("dense") % parts
+    return [statements.filter(place == part) for part in range(parts)]
+
+
+def read_all(decisions: Path) -> pl.DataFrame:
+    tables = [pl.read_parquet(file) for file in decisions.rglob("*.parquet")]
+    return pl.concat(tables).sort("account_id")
+
+
+Make = Callable[..., Order]
+
+
+def test_any_files_and_any_processes_give_the_answers_of_the_function(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make, bundle: Bundle
+) -> None:
+    """1 = many, as one file of shuffled rows, as three, by two processes, and read in parts."""
+    answers = checks.answer_alone(bundle)(statements.partition_by("account_id"))
+    shuffled = statements.sample(fraction=1.0, shuffle=True, seed=1).select(
+        sorted(statements.columns)
+    )
+    one = order(portfolio("one", [shuffled]), with_all_answers=True)
+    three = order(portfolio("three", split(statements, 3)), with_all_answers=True)
+    for wanted in each(
+        [one, three, dataclasses.replace(three, decisions=one.decisions / "two", workers=2)]
+    ):
+        run(wanted)
+        assert read_all(wanted.decisions)["answer"].to_list() == answers
+
+
+def test_a_file_too_large_for_the_memory_is_read_in_parts(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    whole = order(portfolio("whole", [statements]))
+    run(whole)
+    parted = order(whole.statements, rows_at_once=statements.height // 4)
+    run(parted)
+    assert len(list(parted.decisions.glob("*.parquet"))) >= 4
+    assert read_all(parted.decisions).equals(read_all(whole.decisions))
+
+
+def test_the_manifest_has_the_digests_and_the_sums(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make, bundle: Bundle
+) -> None:
+    wanted = order(portfolio("some", split(statements, 2)))
+    result = run(wanted)
+    manifest = json.loads((wanted.decisions / MANIFEST).read_text("utf-8"))
+    assert manifest == result.manifest
+    assert (manifest["state"], manifest["bundle"]) == ("finished", bundle.digest)
+    files: dict[str, str] = {}
+    for part in each(manifest["partitions"]):
+        files |= part["decisions"]
+        source = wanted.statements / f"{part['name']}.parquet"
+        assert part["statements"] == partitions.digest_of(source)
+    for name, digest in each(files.items()):
+        assert digest == partitions.digest_of(wanted.decisions / name)
+    table = read_all(wanted.decisions)
+    assert manifest["accounts"] == table.height == ACCOUNTS
+    after = sum(total["limit_after"] for total in manifest["totals"])
+    assert after == table["new_limit"].sum()
+    assert {total["action"] for total in manifest["totals"]} == set(table["action"])
+
+
+def same_files(one: Path, other: Path) -> bool:
+    """Whether both folders have the same files with the same bytes, but for their manifests."""
+    contents = [
+        {
+            str(file.relative_to(folder)): file.read_bytes()
+            for file in folder.rglob("*")
+            if file.is_file()
+        }
+        for folder in (one, other)
+    ]
+    return contents[0] == contents[1]
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    """Killed when the first of six files is decided; nothing that is whole is decided again."""
+    wanted = order(portfolio("six", split(statements, 6)))
+    undisturbed = dataclasses.replace(wanted, decisions=wanted.decisions.with_name("undisturbed"))
+    run(undisturbed)
+    command = [sys.executable, "-m", "serving", "portfolio", str(wanted.statements)]
+    command += ["--out", str(wanted.decisions), "--bundle", str(wanted.bundle), "--workers", "1"]
+    command += ["--decided-at", checks.WHEN.isoformat()]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    first = wanted.decisions / worker.NOTES / "part-0.json"
+    while not first.exists() and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = {file: file.stat().st_mtime_ns for file in wanted.decisions.glob("*.parquet")}
+    assert 1 <= len(kept) < 6
+    assert json.loads((wanted.decisions / MANIFEST).read_text("utf-8"))["state"] == "unfinished"
+
+    run(dataclasses.replace(wanted, decided_at=None))
+    assert same_files(wanted.decisions, undisturbed.decisions)
+    done = first.with_name("part-0.json")
+    assert done.exists()
+    part = wanted.decisions / "part-0.parquet"
+    assert part.stat().st_mtime_ns == kept[part]
+
+
+def refused(order: Order) -> str:
+    with pytest.raises(PortfolioError) as caught:
+        run(order)
+    manifest = order.decisions / MANIFEST
+    if manifest.exists():
+        assert json.loads(manifest.read_text("utf-8"))["state"] == "unfinished"
+    return str(caught.value)
+
+
+def test_an_account_in_two_files_is_named_with_both(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    by_month = statements.partition_by("month")[-2:]
+    wanted = order(portfolio("by-month", by_month))
+    both = set(by_month[0]["account_id"]) & set(by_month[1]["account_id"])
+    text = refused(wanted)
+    assert f"got account {min(both)} and {len(both) - 1} more in part-0.parquet and in " in text
+
+
+def test_what_cannot_be_decided_is_named_with_its_file(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    good, bad = split(statements, 2)
+    name = bad["account_id"][0]
+    is_first = pl.col("account_id") == name
+    broken = portfolio("broken", [good, bad])
+    (broken / "part-1.parquet").write_bytes(b"PAR1 and then nothing")
+    cases = {
+        "part-1.parquet: cannot be read as Parquet": broken,
+        "part-1.parquet: expected the columns": portfolio("column", [good, bad.drop("payment")]),
+        f"credit_limit <= 1e+09: {len(bad.filter(is_first))} row(s): account {name}": portfolio(
+            "negative",
+            [
+                good,
+                bad.with_columns(
+                    pl.when(is_first).then(-1.0).otherwise("credit_limit").alias("credit_limit")
+                ),
+            ],
+        ),
+        f"one statement a month: 1 row(s): account {name}": portfolio(
+            "twice", [good, pl.concat([bad, bad[:1]])]
+        ),
+    }
+    for expected, folder in each(cases.items()):
+        text = refused(order(folder))
+        assert expected in text
+        assert "part-1.parquet" in text
+    assert "expected a Parquet file" in refused(order(broken / "nowhere"))
+
+
+def test_accounts_with_faults_are_set_aside_where_that_is_asked_for(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make, tmp_path: Path
+) -> None:
+    name = statements["account_id"][0]
+    bad = statements.with_columns(
+        pl.when(pl.col("account_id") == name).then(-1.0).otherwise("balance").alias("payment")
+    )
+    rejects = tmp_path / "rejects.csv"
+    wanted = order(portfolio("bad", split(bad, 2)), rejects=rejects)
+    result = run(wanted)
+    assert result.set_aside == result.manifest["set_aside"] >= 1
+    listed = pl.read_csv(rejects)
+    assert name in listed["account_id"].to_list()
+    assert set(read_all(wanted.decisions)["account_id"]).isdisjoint(listed["account_id"])
+    assert result.totals.accounts + result.set_aside == ACCOUNTS
+
+
+def test_another_run_is_not_mixed_with_the_one_in_the_folder(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make, tmp_path: Path
+) -> None:
+    wanted = order(portfolio("whole", [statements]))
+    run(wanted)
+    assert "holds a finished run" in refused_text(wanted)
+    manifest = wanted.decisions / MANIFEST
+    stored = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps(stored | {"state": "unfinished"}), "utf-8")
+    later = checks.WHEN + datetime.timedelta(days=1)
+    changed = dataclasses.replace(wanted, decided_at=later)
+    assert "unfinished run with other decided_at, run" in refused(changed)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "letter.txt").write_text("mine", "utf-8")
+    assert "expected a new folder" in refused(dataclasses.replace(wanted, decisions=other))
+    assert [file.name for file in other.iterdir()] == ["letter.txt"]
+
+
+def refused_text(order: Order) -> str:
+    with pytest.raises(PortfolioError) as caught:
+        run(order)
+    return str(caught.value)
+
+
+def test_statements_that_changed_since_are_decided_again(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    """A note of other statements is not taken for one of these."""
+    folder = portfolio("changing", split(statements, 2))
+    wanted = order(folder)
+    run(wanted)
+    manifest = wanted.decisions / MANIFEST
+    stored = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps(stored | {"state": "unfinished"}), "utf-8")
+    fewer = split(statements, 2)[1]
+    fewer = fewer.filter(pl.col("account_id") != fewer["account_id"][0])
+    fewer.write_parquet(folder / "part-1.parquet")
+    result: Result = run(wanted)
+    assert result.totals.accounts == ACCOUNTS - 1 == read_all(wanted.decisions).height
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_run_with_a_message(
+    statements: pl.DataFrame,
+    portfolio: Portfolio,
+    order: Make,
+) -> None:
+    wanted = order(portfolio("killed", split(statements, 3)), workers=2)
+
+    def kill_workers(*_: int) -> None:
+        children = subprocess.run(
+            ["pgrep", "-P", str(os.getpid()), "-f", "multiprocessing.spawn"],
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        for child in children.stdout.split():
+            os.kill(int(child), signal.SIGKILL)
+
+    with pytest.raises(PortfolioError, match="goes on where it stopped"):
+        run(wanted, kill_workers)
+    assert run(wanted).totals.accounts == ACCOUNTS
