@@ -7,8 +7,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from serving.portfolio.run import MANIFEST, Order, Result, run
+from serving.portfolio.order import Order
+from serving.portfolio.run import MANIFEST, Result, run
 from serving.storage.models import newest_bundle
+from serving.storage.settings import read_settings
 
 _SECONDS_BETWEEN_LINES = 2.0
 
@@ -25,6 +27,8 @@ def decide_portfolio(options: argparse.Namespace) -> None:
         with_all_answers=options.all_answers,
         with_contributions=options.contributions,
         rejects=options.rejects,
+        record=None if options.tenant is None else read_settings(),
+        tenant=options.tenant or "",
     )
     result = run(order, _progress(time.monotonic()))
     print(result_text(result))

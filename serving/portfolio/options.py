@@ -56,6 +56,10 @@ def add_portfolio_options(parser: argparse.ArgumentParser) -> None:
         help="write the contribution of each feature of the model too",
     )
     parser.add_argument(
+        "--tenant",
+        help="take this lender's earlier decisions from the audit log (default: there were none)",
+    )
+    parser.add_argument(
         "--rejects",
         type=Path,
         metavar="FILE",

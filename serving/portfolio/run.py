@@ -18,54 +18,25 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
-from serving.portfolio.block import Basis
+from serving.portfolio.accounts import check_accounts
 from serving.portfolio.errors import PortfolioError
-from serving.portfolio.partitions import ROWS_AT_ONCE, Partition, find_partitions
+from serving.portfolio.order import Order
+from serving.portfolio.partitions import Partition, find_partitions
 from serving.portfolio.totals import Totals
-from serving.portfolio.worker import Done, Setting, decide_partition, rejects_file, whole_file
+from serving.portfolio.worker import Decider, Done, rejects_file, whole_file
 from serving.storage.timestamps import encode_time
 
 MANIFEST = "_run.json"
 Progress = Callable[[int, int, int], None]  # partitions done, partitions in all, accounts done
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked of a run.
-
-    Attributes:
-        statements: A Parquet file, or a folder of such files.
-        decisions: The folder that the decisions are written to.
-        bundle: The folder of the bundle.
-        decided_at: The time of the decisions, with a time zone; None = that of the unfinished run
-            in ``decisions``, or now.
-        last_month: Later statements are left out; None = none are.
-        workers: Processes that decide.
-        with_all_answers: As :class:`serving.portfolio.block.Basis` has it.
-        with_contributions: Likewise.
-        rejects: Where accounts with faults are listed that are set aside; None = they are refused.
-        rows_at_once: About so many statements are in the memory of each process.
-    """
-
-    statements: Path
-    decisions: Path
-    bundle: Path
-    decided_at: datetime.datetime | None = None
-    last_month: datetime.date | None = None
-    workers: int = 1
-    with_all_answers: bool = False
-    with_contributions: bool = False
-    rejects: Path | None = None
-    rows_at_once: int = ROWS_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +58,18 @@ def run(order: Order, progress: Progress | None = None) -> Result:
         BundleError: The bundle is damaged.
     """
     partitions = find_partitions(order.statements)
-    bundle = load(order.bundle)
-    manifest = _begin(order, bundle)
-    basis = Basis(
-        bundle=bundle,
-        decided_at=datetime.datetime.fromisoformat(manifest["decided_at"]),
-        with_all_answers=order.with_all_answers,
-        with_contributions=order.with_contributions,
-    )
-    setting = Setting(
-        run=manifest["run"],
-        folder=order.decisions,
-        last_month=order.last_month,
-        sets_aside=order.rejects is not None,
-        rows_at_once=order.rows_at_once,
-    )
+    manifest = _begin(order, load(order.bundle))
+    # An unfinished run goes on with its own time.
+    decided_at = datetime.datetime.fromisoformat(manifest["decided_at"])
+    order = replace(order, decided_at=decided_at)
     found: dict[str, Done] = {}
-    for done in _decide_all(partitions, basis, setting, order):
+    for done in _decide_all(partitions, order, manifest["run"]):
         found[done.name] = done
         if progress is not None:
             accounts = sum(one.totals.accounts for one in found.values())
             progress(len(found), len(partitions), accounts)
     in_order = [found[partition.name] for partition in partitions]
-    _check_accounts(in_order, order)
+    check_accounts(in_order, order)
     if order.rejects is not None:
         _collect_rejects(in_order, order.decisions, order.rejects)
     return _finish(manifest, in_order, order.decisions)
@@ -151,30 +111,29 @@ def _describe(order: Order, bundle: Bundle, decided_at: datetime.datetime) -> di
         "all_answers": order.with_all_answers,
         "contributions": list(bundle.features) if order.with_contributions else None,
         "sets_aside": order.rejects is not None,
+        "tenant": None if order.record is None else order.tenant,
     }
     text = json.dumps(described, sort_keys=True)
     run_id = hashlib.sha256(text.encode()).hexdigest()[:16]
     return {"run": run_id, "state": "unfinished"} | described
 
 
-def _decide_all(
-    partitions: Sequence[Partition], basis: Basis, setting: Setting, order: Order
-) -> Iterator[Done]:
+def _decide_all(partitions: Sequence[Partition], order: Order, run_id: str) -> Iterator[Done]:
     """What was decided in each partition, as each is done."""
     if order.workers == 1:
-        for partition in partitions:
-            yield decide_partition(partition, basis, setting)
+        with closing(Decider(order, run_id)) as decider:
+            for partition in partitions:
+                yield decider.decide(partition)
         return
-    options = {one: getattr(basis, one) for one in Basis.__slots__ if one != "bundle"}
     # Each process has a core: threads of libraries would only wait for each other.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     pool = ProcessPoolExecutor(
         max_workers=order.workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=functools.partial(_start_worker, options, order.bundle),
+        initializer=functools.partial(_start_worker, order, run_id),
     )
     try:
-        waiting = [pool.submit(_decide_in_worker, partition, setting) for partition in partitions]
+        waiting = [pool.submit(_decide_in_worker, partition) for partition in partitions]
         for done in as_completed(waiting):
             yield done.result()
     except BrokenProcessPool as error:
@@ -186,57 +145,16 @@ def _decide_all(
         pool.shutdown(cancel_futures=True)
 
 
-_OF_WORKER: list[Basis] = []  # one, in a process of the pool
+_OF_WORKER: list[Decider] = []  # one, in a process of the pool
 
 
-def _start_worker(options: dict[str, Any], bundle: Path) -> None:
+def _start_worker(order: Order, run_id: str) -> None:
     # A bundle is loaded in the process that decides, see `load`.
-    _OF_WORKER.append(Basis(bundle=load(bundle), **options))
+    _OF_WORKER.append(Decider(order, run_id))
 
 
-def _decide_in_worker(partition: Partition, setting: Setting) -> Done:
-    return decide_partition(partition, _OF_WORKER[0], setting)
-
-
-def _check_accounts(found: Sequence[Done], order: Order) -> None:
-    """Raise :class:`PortfolioError` if an account is in two partitions."""
-    hashes, sources = [], []
-    for place, done in enumerate(found):
-        for name in done.decisions:
-            ids = pl.read_parquet(order.decisions / name, columns=["account_id"])["account_id"]
-            hashes.append(ids.hash().to_numpy())
-            sources.append(np.full(len(ids), place, dtype=np.int32))
-    if not hashes:
-        return
-    together = np.concatenate(hashes)
-    in_order = np.argsort(together, kind="stable")
-    twice = np.flatnonzero(np.diff(together[in_order]) == 0)
-    if len(twice) == 0:
-        return
-    # Hashes of two names may be equal by chance: only the names of a few files are compared.
-    of_account = np.concatenate(sources)[in_order]
-    for first in twice.tolist():
-        pair = found[of_account[first]], found[of_account[first + 1]]
-        _check_pair(*pair, order)
-
-
-def _check_pair(one: Done, other: Done, order: Order) -> None:
-    names, others = (_account_ids(done, order) for done in (one, other))
-    both = sorted(names & others) if one.name != other.name else []
-    if both:
-        more = f" and {len(both) - 1} more" if len(both) > 1 else ""
-        raise PortfolioError(
-            f"{order.statements}: expected all statements of an account in one file, got account "
-            f"{both[0]}{more} in {one.name}.parquet and in {other.name}.parquet"
-        )
-
-
-def _account_ids(done: Done, order: Order) -> set[str]:
-    ids: set[str] = set()
-    for name in done.decisions:
-        table = pl.read_parquet(order.decisions / name, columns=["account_id"])
-        ids.update(table["account_id"])
-    return ids
+def _decide_in_worker(partition: Partition) -> Done:
+    return _OF_WORKER[0].decide(partition)
 
 
 def _collect_rejects(found: Sequence[Done], folder: Path, rejects: Path) -> None:

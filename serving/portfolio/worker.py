@@ -6,7 +6,6 @@ note of other statements or of another run for one.
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 from collections.abc import Iterator
@@ -18,35 +17,20 @@ import polars as pl
 
 from features.schema import StatementError, sift
 from features.statements import read_table
+from serving.decision.golden import load
+from serving.decision.ids import UNKEYED
 from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
-from serving.portfolio.block import Basis, decide_block
+from serving.portfolio.block import NO_PAST, Basis, decide_block
 from serving.portfolio.errors import PortfolioError
-from serving.portfolio.partitions import ROWS_AT_ONCE, Partition, digest_of, read_blocks
+from serving.portfolio.order import Order
+from serving.portfolio.partitions import Partition, digest_of, read_blocks
+from serving.portfolio.past import RecordedPast
 from serving.portfolio.totals import Totals
 
 # The folder of the notes, within that of the decisions: readers of Parquet skip such names.
 NOTES = "_partitions"
 _REFUSALS = (StatementError, PriorError, ProductError, PortfolioError)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Where a run writes, and what it reads.
-
-    Attributes:
-        run: The id of the run.
-        folder: Of the decisions.
-        last_month: Later statements are left out; None = none are.
-        sets_aside: Whether accounts with faults are left out, instead of refused.
-        rows_at_once: About so many statements are in memory.
-    """
-
-    run: str
-    folder: Path
-    last_month: datetime.date | None = None
-    sets_aside: bool = False
-    rows_at_once: int = ROWS_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,70 +65,101 @@ class Done:
         return cls(**stored | {"totals": Totals.of_rows(stored["totals"])})
 
 
-def decide_partition(partition: Partition, basis: Basis, setting: Setting) -> Done:
-    """Decide on the accounts of a partition, unless this run did before; returns what was decided.
+class Decider:
+    """Decides on partitions with the bundle and the audit log of an order, in one process.
 
     Raises:
-        PortfolioError: The file cannot be read, or statements are refused; the message names the
-            file and the accounts.
+        PortfolioError: The order has no time of the decisions.
+        BundleError: The bundle is damaged.
+        StorageError: The audit log cannot be read.
     """
-    note = setting.folder / NOTES / f"{partition.name}.json"
-    try:
-        statements = digest_of(partition.path)
-        if note.exists():
-            done = Done.from_json(note.read_text("utf-8"))
-            if (done.run, done.statements) == (setting.run, statements):
-                return done
-        done = _decide(partition, statements, basis, setting)
-    except (*_REFUSALS, OSError) as error:
-        raise PortfolioError(f"{partition.path}: {error}") from error
-    with whole_file(note) as file:
-        file.write_text(done.to_json() + "\n", "utf-8")
-    return done
+
+    def __init__(self, order: Order, run_id: str) -> None:
+        if order.decided_at is None:
+            raise PortfolioError("expected an order with the time of the decisions, got none")
+        self._order, self._run = order, run_id
+        self._past = None
+        if order.record is not None:
+            self._past = RecordedPast(order.record, order.tenant)
+        self._basis = Basis(
+            bundle=load(order.bundle),
+            decided_at=order.decided_at,
+            id_key=UNKEYED if self._past is None else self._past.id_key,
+            with_all_answers=order.with_all_answers,
+            with_contributions=order.with_contributions,
+        )
+
+    def close(self) -> None:
+        """Close the audit log."""
+        if self._past is not None:
+            self._past.close()
+
+    def decide(self, partition: Partition) -> Done:
+        """Decide on the accounts of a partition, unless this run did before.
+
+        Raises:
+            PortfolioError: The file cannot be read, or statements are refused; the message names
+                the file and the accounts.
+        """
+        note = self._order.decisions / NOTES / f"{partition.name}.json"
+        try:
+            statements = digest_of(partition.path)
+            if note.exists():
+                done = Done.from_json(note.read_text("utf-8"))
+                if (done.run, done.statements) == (self._run, statements):
+                    return done
+            done = self._decide(partition, statements)
+        except (*_REFUSALS, OSError) as error:
+            raise PortfolioError(f"{partition.path}: {error}") from error
+        with whole_file(note) as file:
+            file.write_text(done.to_json() + "\n", "utf-8")
+        return done
+
+    def _decide(self, partition: Partition, statements: str) -> Done:
+        folder = self._order.decisions
+        files: dict[str, str] = {}
+        faults: list[pl.DataFrame] = []
+        totals = Totals()
+        for block in self._sound_blocks(partition, faults):
+            read = read_table(block)
+            past = NO_PAST if self._past is None else self._past.of(read)
+            decisions = decide_block(read, self._basis, past)
+            part = f".{len(files) + 1}" if files else ""
+            name = f"{partition.name}{part}.parquet"
+            with whole_file(folder / name) as file:
+                decisions.write_parquet(file)
+            files[name] = digest_of(folder / name)
+            totals = totals.plus(Totals.of_table(decisions))
+        set_aside = 0
+        if faults:
+            breaches = pl.concat(faults)
+            set_aside = breaches["account_id"].n_unique()
+            with whole_file(rejects_file(partition.name, folder)) as file:
+                breaches.write_csv(file)
+        return Done(partition.name, self._run, statements, files, set_aside, totals)
+
+    def _sound_blocks(
+        self, partition: Partition, faults: list[pl.DataFrame]
+    ) -> Iterator[pl.DataFrame]:
+        """The blocks; where faults are set aside, without the accounts that have any.
+
+        These faults are added to ``faults``: account, month and rule.
+        """
+        order = self._order
+        for block in read_blocks(partition, order.last_month, order.rows_at_once):
+            if order.rejects is None:
+                yield block
+                continue
+            good, breaches = sift(block, window=True)
+            if not breaches.is_empty():
+                faults.append(breaches)
+            if not good.is_empty():
+                yield good
 
 
 def rejects_file(partition: str, folder: Path) -> Path:
     """The file with the faults of a partition's accounts that were set aside."""
     return folder / NOTES / f"{partition}.rejects.csv"
-
-
-def _decide(partition: Partition, statements: str, basis: Basis, setting: Setting) -> Done:
-    files: dict[str, str] = {}
-    faults: list[pl.DataFrame] = []
-    totals = Totals()
-    for block in _sound_blocks(partition, setting, faults):
-        decisions = decide_block(read_table(block), basis)
-        part = f".{len(files) + 1}" if files else ""
-        name = f"{partition.name}{part}.parquet"
-        with whole_file(setting.folder / name) as file:
-            decisions.write_parquet(file)
-        files[name] = digest_of(setting.folder / name)
-        totals = totals.plus(Totals.of_table(decisions))
-    set_aside = 0
-    if faults:
-        breaches = pl.concat(faults)
-        set_aside = breaches["account_id"].n_unique()
-        with whole_file(rejects_file(partition.name, setting.folder)) as file:
-            breaches.write_csv(file)
-    return Done(partition.name, setting.run, statements, files, set_aside, totals)
-
-
-def _sound_blocks(
-    partition: Partition, setting: Setting, faults: list[pl.DataFrame]
-) -> Iterator[pl.DataFrame]:
-    """The blocks of a partition; where faults are set aside, without the accounts that have any.
-
-    These faults are added to ``faults``: account, month and rule.
-    """
-    for block in read_blocks(partition, setting.last_month, setting.rows_at_once):
-        if not setting.sets_aside:
-            yield block
-            continue
-        good, breaches = sift(block, window=True)
-        if not breaches.is_empty():
-            faults.append(breaches)
-        if not good.is_empty():
-            yield good
 
 
 @contextmanager

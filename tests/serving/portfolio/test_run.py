@@ -19,7 +19,8 @@ import pytest
 from serving.decision.bundle import Bundle
 from serving.portfolio import partitions, worker
 from serving.portfolio.errors import PortfolioError
-from serving.portfolio.run import MANIFEST, Order, Result, run
+from serving.portfolio.order import Order
+from serving.portfolio.run import MANIFEST, Result, run
 from tests.support import checks
 from tests.support.each import each
 from tests.support.paths import ROOT

@@ -1,0 +1,45 @@
+"""What is asked of a run over a portfolio."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.portfolio.partitions import ROWS_AT_ONCE
+from serving.storage.settings import StorageSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked of a run, besides its id.
+
+    Attributes:
+        statements: A Parquet file, or a folder of such files.
+        decisions: The folder that the decisions are written to.
+        bundle: The folder of the bundle.
+        decided_at: The time of the decisions, with a time zone; None = that of the unfinished run
+            in ``decisions``, or now.
+        last_month: Later statements are left out; None = none are.
+        workers: Processes that decide.
+        with_all_answers: As :class:`serving.portfolio.block.Basis` has it.
+        with_contributions: Likewise.
+        rejects: Where accounts with faults are listed that are set aside; None = they are refused.
+        rows_at_once: About so many statements are in the memory of each process.
+        record: The audit log whose earlier decisions are taken into account; None = there were
+            none.
+        tenant: The lender, whose accounts these are in the audit log.
+    """
+
+    statements: Path
+    decisions: Path
+    bundle: Path
+    decided_at: datetime.datetime | None = None
+    last_month: datetime.date | None = None
+    workers: int = 1
+    with_all_answers: bool = False
+    with_contributions: bool = False
+    rejects: Path | None = None
+    rows_at_once: int = ROWS_AT_ONCE
+    record: StorageSettings | None = None
+    tenant: str = ""

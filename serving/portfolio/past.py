@@ -1,0 +1,55 @@
+"""What the audit log says of the accounts of a portfolio, as the endpoint looks it up."""
+
+from __future__ import annotations
+
+from features.build import FEATURE_NAMES, values_of
+from features.statements import Statements
+from serving.audit_log.privacy.record_secrets import open_secrets
+from serving.audit_log.reader import Reader
+from serving.decision.policy.prior import up_to_date
+from serving.portfolio.block import Past
+from serving.reviews.past_decision import earlier_of
+from serving.storage.database import COMMAND_SECONDS, open_database
+from serving.storage.settings import StorageSettings
+
+_ACCOUNTS_A_QUERY = 500
+
+
+class RecordedPast:
+    """Reads the audit log of these settings, for the accounts of one lender; writes nothing.
+
+    ``id_key`` keys the ids of its decisions.
+
+    Raises:
+        StorageError: There is none, or it cannot be read.
+    """
+
+    def __init__(self, settings: StorageSettings, tenant: str) -> None:
+        self._database = open_database(settings, COMMAND_SECONDS)
+        secrets = open_secrets(self._database, settings, create=False)
+        self._reader = Reader(self._database, secrets)
+        self._tenant = tenant
+        self.id_key = secrets.id_key
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def of(self, statements: Statements) -> Past:
+        """The priors and the latest decisions, without those of accounts that are not recorded."""
+        names = statements.account_ids
+        limits = values_of(statements.window)[:, FEATURE_NAMES.index("limit_now")].tolist()
+        latest_statement = dict(zip(names, zip(statements.as_of, limits, strict=True), strict=True))
+        priors, decisions = {}, {}
+        for first in range(0, len(names), _ACCOUNTS_A_QUERY):
+            some = names[first : first + _ACCOUNTS_A_QUERY]
+            memories, latest = self._reader.memories_and_latest(self._tenant, some)
+            for name, memory in memories.items():
+                prior = up_to_date(memory.prior, *latest_statement[name])
+                if prior is not None:
+                    priors[name] = prior
+            for name, row in latest.items():
+                earlier = earlier_of(row)
+                if earlier is not None:
+                    decisions[name] = earlier
+        return Past(priors, decisions)
