@@ -18,7 +18,7 @@ from urllib.parse import quote
 from features.console import use_utf8
 from serving import MODEL_STORE, PROJECT
 from serving.auth.caller import SCOPES
-from serving.portfolio.options import add_portfolio_options
+from serving.portfolio.options import add_check_options, add_portfolio_options
 
 # Set before a command imports bentoml: no usage data is sent to its makers.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -163,9 +163,16 @@ def _add_portfolio(commands: Any) -> None:
         commands,
         "portfolio",
         ("serving.portfolio.command", "decide_portfolio"),
-        "decide on every account of a portfolio, from Parquet to Parquet; nothing is recorded",
+        "decide on every account of a portfolio, from Parquet to Parquet",
     )
     add_portfolio_options(portfolio)
+    check = _add(
+        commands,
+        "portfolio-check",
+        ("serving.portfolio.command", "check_portfolio"),
+        "compare the decisions of a recorded run with the audit log; ends with 1 if any differ",
+    )
+    add_check_options(check)
 
 
 def _add_key_commands(commands: Any) -> None:

@@ -29,7 +29,8 @@ from serving.schemas.prior import priors_of
 from serving.storage.timestamps import encode_time
 from serving.telemetry.metrics import Decided
 
-Endpoint = Literal["decisions", "batch", "advice"]
+# Where requests come from; "portfolio" is a command that decides on many accounts.
+Endpoint = Literal["decisions", "batch", "advice", "portfolio"]
 _Request = TypeVar("_Request")
 # Accounts of a piece.  With advice, pieces of 8 take a tenth longer in all than 100 at once.
 _AT_ONCE, _AT_ONCE_WITH_ADVICE = 50, 8

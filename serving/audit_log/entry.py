@@ -16,6 +16,7 @@ Kind = Literal[
     "withdrawal",
     "notification",
     "erasure",
+    "portfolio",
     "key_created",
     "key_adopted",
     "key_revoked",
@@ -31,7 +32,7 @@ class NewEntry:
     entry_id: str
     kind: Kind
     # The id of the decision that the entry is about (a decision's own id); of an erasure, the id of
-    # the person (data_subject); of an API key, the key's.
+    # the person (data_subject); of an API key, the key's; of a part of a portfolio, the run's.
     subject: str
     tenant: str
     caller: str  # id of the API key that sent the request

@@ -8,9 +8,9 @@ statements of a block -> features -> log-odds -> plain_keeps()
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -78,22 +78,36 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What earlier decisions left, by account; an account without one is in neither.
+    """What earlier decisions left, by account; an account that is not recorded is in none.
 
-    ``priors`` are what is in force, ``earlier`` the latest earlier decisions.
+    Attributes:
+        priors: What is in force.
+        earlier: The latest earlier decisions.
+        newest_events: The ``seq`` of the newest event in the audit log.
+        ended: The accounts whose cut the lender has taken back since, as a statement shows.
     """
 
     priors: Mapping[str, Prior] = field(default_factory=dict)
     earlier: Mapping[str, Earlier] = field(default_factory=dict)
+    newest_events: Mapping[str, int] = field(default_factory=dict)
+    ended: Collection[str] = ()
 
 
 NO_PAST = Past()
 
 
-def decide_block(statements: Statements, basis: Basis, past: Past = NO_PAST) -> pl.DataFrame:
-    """One row of :data:`SCHEMA` an account, in order of account.
+class Block(NamedTuple):
+    """``table`` has one row of :data:`SCHEMA` an account, in order of account.
 
-    Each row is what the endpoint answers on the account alone, to the last bit.
+    ``decisions`` are those of the accounts that do not plainly keep their limit.
+    """
+
+    table: pl.DataFrame
+    decisions: list[Decision]
+
+
+def decide_block(statements: Statements, basis: Basis, past: Past = NO_PAST) -> Block:
+    """Decide on each account as the endpoint decides on it alone, to the last bit.
 
     Raises:
         StatementError: A month is in the future.
@@ -110,20 +124,22 @@ def decide_block(statements: Statements, basis: Basis, past: Past = NO_PAST) -> 
         is_plain &= _has_no_past(statements, basis, past)
 
     plain, others = np.flatnonzero(is_plain), np.flatnonzero(~is_plain)
-    tables = [_keeps(statements, accounts, basis.bundle)[plain]]
+    decisions: list[Decision] = []
     for first in range(0, len(others), DECIDED_AT_ONCE):
         some = statements.take(others[first : first + DECIDED_AT_ONCE])
-        tables.append(_decide(some, basis, past))
-    table = pl.concat(tables).sort("account_id")
+        decisions += _decide(some, basis, past)
+    decided = [_row(decision, basis.bundle) for decision in decisions]
+    kept = _keeps(statements, accounts, basis.bundle)[plain]
+    table = pl.concat([kept, pl.DataFrame(decided, schema=SCHEMA)]).sort("account_id")
     if basis.with_contributions:
         table = table.with_columns(_contributions(matrix, statements, basis.bundle))
-    return table
+    return Block(table, decisions)
 
 
 def _has_no_past(statements: Statements, basis: Basis, past: Past) -> Mask:
     """Whether nothing is known of an account, and no statement of it is of a month to come."""
     today = local_date(basis.decided_at, basis.bundle.policy)
-    known = past.priors.keys() | past.earlier.keys()
+    known = past.priors.keys() | past.earlier.keys() | past.newest_events.keys()
     named = zip(statements.account_ids, statements.as_of, strict=True)
     return np.array([name not in known and as_of <= today for name, as_of in named])
 
@@ -157,10 +173,9 @@ def _cut_offs(products: Sequence[str], bundle: Bundle) -> list[float | None]:
     return [of_product.get(product) for product in products]
 
 
-def _decide(statements: Statements, basis: Basis, past: Past) -> pl.DataFrame:
-    """The rows of accounts that are decided one by one, each with its answer."""
+def _decide(statements: Statements, basis: Basis, past: Past) -> list[Decision]:
     names = set(statements.account_ids)
-    decisions = decide_many(
+    return decide_many(
         statements,
         basis.bundle,
         basis.decided_at,
@@ -168,7 +183,6 @@ def _decide(statements: Statements, basis: Basis, past: Past) -> pl.DataFrame:
         basis.id_key,
         {name: one for name, one in past.earlier.items() if name in names},
     )
-    return pl.DataFrame([_row(decision, basis.bundle) for decision in decisions], schema=SCHEMA)
 
 
 def _row(decision: Decision, bundle: Bundle) -> dict[str, object]:

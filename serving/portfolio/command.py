@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 import sys
 import time
 from collections.abc import Callable
 
+from serving.portfolio.errors import PortfolioError
+from serving.portfolio.merkle import proves
 from serving.portfolio.order import Order
-from serving.portfolio.run import MANIFEST, Result, run
+from serving.portfolio.proof import KeepProof, check_run, prove_keep
+from serving.portfolio.run import MANIFEST, Result, run, totals_in
+from serving.portfolio.totals import Total, Totals
 from serving.storage.models import newest_bundle
 from serving.storage.settings import read_settings
 
@@ -17,6 +23,9 @@ _SECONDS_BETWEEN_LINES = 2.0
 
 def decide_portfolio(options: argparse.Namespace) -> None:
     """Decide on every account of a portfolio, and print what was decided."""
+    if options.record and options.tenant is None:
+        raise PortfolioError("--record: expected --tenant too, the lender whose accounts these are")
+    _check_clock(options)
     order = Order(
         statements=options.statements,
         decisions=options.out,
@@ -29,43 +38,100 @@ def decide_portfolio(options: argparse.Namespace) -> None:
         rejects=options.rejects,
         record=None if options.tenant is None else read_settings(),
         tenant=options.tenant or "",
+        records=options.record,
+        beyond_bounds=options.beyond_bounds,
     )
-    result = run(order, _progress(time.monotonic()))
-    print(result_text(result))
+    before = None if options.beside is None else totals_in(options.beside)
+    result = run(
+        order,
+        _progress(time.monotonic()),
+        lambda totals: print(totals_text(totals, before)),
+    )
     if result.set_aside:
         print(f"set aside  {result.set_aside:,} accounts with faults: {options.rejects}")
     print(f"decisions  {options.out}; {MANIFEST} has the digests of all files")
-    print("nothing was recorded, and nothing is in force by this")
+    print(_in_force_text(result))
 
 
-def result_text(result: Result) -> str:
-    """What was decided, by product and action, with the limits in CNY.
+def check_portfolio(options: argparse.Namespace) -> int:
+    """Print what in the folder of a run is not as the audit log has it; returns 1 if anything is.
 
-    >>> totals = Totals.of_rows(
-    ...     [
-    ...         {
-    ...             "product": "pay_later",
-    ...             "action": "reduce",
-    ...             "accounts": 2,
-    ...             "limit_before": 30000.0,
-    ...             "limit_after": 18000.0,
-    ...             "proposed": 0.0,
-    ...         }
-    ...     ]
-    ... )
-    >>> print(result_text(Result({}, totals, 0)))
+    With an account, print the proof that it plainly kept its limit.
+    """
+    settings = read_settings()
+    if options.account is not None:
+        print(proof_text(prove_keep(options.folder, settings, options.account)))
+        return 0
+    findings = list(check_run(options.folder, settings))
+    for finding in findings:
+        print(finding)
+    print(f"findings  {len(findings) or 'none'}")
+    return 1 if findings else 0
+
+
+def proof_text(proof: KeepProof) -> str:
+    """The proof as one JSON object; bytes are hexadecimal."""
+    return json.dumps(
+        {
+            "row": proof.row.hex(),
+            "place": proof.place,
+            "count": proof.count,
+            "path": [one.hex() for one in proof.path],
+            "root": proof.root.hex(),
+            "holds": proves(proof.row, proof.place, proof.count, proof.path, proof.root),
+        }
+    )
+
+
+def _check_clock(options: argparse.Namespace) -> None:
+    """Decisions that are put in force are of now: a wrong clock would set wrong dates."""
+    now = datetime.datetime.now(datetime.UTC)
+    if options.record and options.decided_at is not None and options.decided_at > now:
+        raise PortfolioError(
+            f"--decided-at: expected a time that has come, got {options.decided_at.isoformat()}"
+        )
+
+
+def _in_force_text(result: Result) -> str:
+    if not result.manifest["records"]:
+        return "nothing was recorded, and nothing is in force by this"
+    text = f"recorded   {result.manifest['recorded']:,} decisions, which are in force"
+    overtaken, due = result.manifest["overtaken"], result.manifest["still_due"]
+    if overtaken:
+        text += f"; not on {overtaken:,} accounts that the service has decided on since"
+    if due:
+        text += f"\nstill due  {due:,} accounts that were not in it: python -m serving due"
+    return text
+
+
+def totals_text(totals: Totals, before: Totals | None = None) -> str:
+    """What was decided, by product and action, with the limits in CNY; beside an earlier run.
+
+    >>> cuts = Totals([Total("pay_later", "reduce", 2, 30000.0, 18000.0, 0.0)])
+    >>> print(totals_text(cuts))
     product    action   accounts       limits before        limits after       proposed
     pay_later  reduce          2              30,000              18,000              -
     """
     titles = f"{'limits before':>20}{'limits after':>20}{'proposed':>15}"
-    lines = [f"{'product':<11}{'action':<8}{'accounts':>9}{titles}"]
-    for total in result.totals:
-        proposed = f"{total.proposed:,.0f}" if total.action == "review" else "-"
-        lines.append(
-            f"{total.product:<11}{total.action:<8}{total.accounts:>9,}"
-            f"{total.limit_before:>20,.0f}{total.limit_after:>20,.0f}{proposed:>15}"
-        )
+    earlier = "" if before is None else f"{'accounts then':>15}{'limits after then':>20}"
+    lines = [f"{'product':<11}{'action':<8}{'accounts':>9}{titles}{earlier}"]
+    told = list(totals)
+    if before is not None:
+        # What happened then and not now has a line too.
+        told = [totals.of(*key) for key in sorted({*totals.keys(), *before.keys()})]
+    for total in told:
+        line = _total_text(total)
+        if before is not None:
+            then = before.of(total.product, total.action)
+            line += f"{then.accounts:>15,}{then.limit_after:>20,.0f}"
+        lines.append(line)
     return "\n".join(lines)
+
+
+def _total_text(total: Total) -> str:
+    proposed = f"{total.proposed:,.0f}" if total.action == "review" else "-"
+    limits = f"{total.limit_before:>20,.0f}{total.limit_after:>20,.0f}{proposed:>15}"
+    return f"{total.product:<11}{total.action:<8}{total.accounts:>9,}{limits}"
 
 
 def _progress(began: float) -> Callable[[int, int, int], None]:

@@ -60,10 +60,36 @@ def add_portfolio_options(parser: argparse.ArgumentParser) -> None:
         help="take this lender's earlier decisions from the audit log (default: there were none)",
     )
     parser.add_argument(
+        "--record",
+        action="store_true",
+        help="with --tenant: store the decisions in the audit log, which puts them in force",
+    )
+    parser.add_argument(
+        "--beyond-bounds",
+        metavar="WHY",
+        help="with --record: exceed [run] of the policy, and record why (default: stop)",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="FOLDER",
+        help="that of an earlier run, whose accounts and limits are shown beside these",
+    )
+    parser.add_argument(
         "--rejects",
         type=Path,
         metavar="FILE",
         help="list accounts with faults here and decide on the others (default: stop)",
+    )
+
+
+def add_check_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``python -m serving portfolio-check``."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a run that was recorded")
+    parser.add_argument(
+        "--account",
+        metavar="ID",
+        help="print the proof that this account plainly kept its limit, as JSON",
     )
 
 

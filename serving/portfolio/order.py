@@ -29,6 +29,8 @@ class Order:
         record: The audit log whose earlier decisions are taken into account; None = there were
             none.
         tenant: The lender, whose accounts these are in the audit log.
+        records: Whether the decisions are stored in the audit log, and so put in force.
+        beyond_bounds: Why the bounds of the policy may be exceeded; None = they may not.
     """
 
     statements: Path
@@ -43,3 +45,5 @@ class Order:
     rows_at_once: int = ROWS_AT_ONCE
     record: StorageSettings | None = None
     tenant: str = ""
+    records: bool = False
+    beyond_bounds: str | None = None

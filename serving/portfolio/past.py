@@ -40,16 +40,20 @@ class RecordedPast:
         names = statements.account_ids
         limits = values_of(statements.window)[:, FEATURE_NAMES.index("limit_now")].tolist()
         latest_statement = dict(zip(names, zip(statements.as_of, limits, strict=True), strict=True))
-        priors, decisions = {}, {}
+        priors, decisions, newest, ended = {}, {}, {}, set()
         for first in range(0, len(names), _ACCOUNTS_A_QUERY):
             some = names[first : first + _ACCOUNTS_A_QUERY]
             memories, latest = self._reader.memories_and_latest(self._tenant, some)
             for name, memory in memories.items():
+                newest[name] = memory.newest_event
                 prior = up_to_date(memory.prior, *latest_statement[name])
                 if prior is not None:
                     priors[name] = prior
+                had_cut = memory.prior is not None and memory.prior.cuts
+                if had_cut and (prior is None or not prior.cuts):
+                    ended.add(name)
             for name, row in latest.items():
                 earlier = earlier_of(row)
                 if earlier is not None:
                     decisions[name] = earlier
-        return Past(priors, decisions)
+        return Past(priors, decisions, newest, ended)

@@ -10,6 +10,7 @@ run that nothing interrupted, however many processes decide, and in whichever or
 from __future__ import annotations
 
 import datetime
+import fcntl
 import functools
 import hashlib
 import json
@@ -18,7 +19,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,19 @@ import polars as pl
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.portfolio.accounts import check_accounts
+from serving.portfolio.bounds import exceeded
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.partitions import Partition, find_partitions
+from serving.portfolio.record import Recorder
 from serving.portfolio.totals import Totals
 from serving.portfolio.worker import Decider, Done, rejects_file, whole_file
 from serving.storage.timestamps import encode_time
 
 MANIFEST = "_run.json"
+_LOCK = "_lock"
 Progress = Callable[[int, int, int], None]  # partitions done, partitions in all, accounts done
+Report = Callable[[Totals], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +53,31 @@ class Result:
     set_aside: int
 
 
-def run(order: Order, progress: Progress | None = None) -> Result:
+def run(order: Order, progress: Progress | None = None, report: Report | None = None) -> Result:
     """Decide on every account of a portfolio, or go on with a run that was interrupted.
+
+    ``progress`` is called after each partition, and ``report`` when all are decided: before the
+    bounds of the policy are looked at, and before anything is recorded.
 
     Raises:
         PortfolioError: The statements cannot be read or are refused, an account is in two files, or
             the folder holds another run or a finished one.  What was decided is kept, and the same
-            run goes on with it.
+            run goes on with it.  Or the run would be recorded and exceeds the policy's bounds.
         BundleError: The bundle is damaged.
+        StorageError: There is no audit log, or it cannot be read or written.
     """
+    order.decisions.mkdir(parents=True, exist_ok=True)
+    strange = any(file.name != _LOCK for file in order.decisions.iterdir())
+    if strange and not (order.decisions / MANIFEST).exists():
+        raise PortfolioError(f"{order.decisions}: expected a new folder, or that of a run")
+    with _only_run(order.decisions):
+        return _run(order, progress, report)
+
+
+def _run(order: Order, progress: Progress | None, report: Report | None) -> Result:
     partitions = find_partitions(order.statements)
-    manifest = _begin(order, load(order.bundle))
+    bundle = load(order.bundle)
+    manifest = _begin(order, bundle)
     # An unfinished run goes on with its own time.
     decided_at = datetime.datetime.fromisoformat(manifest["decided_at"])
     order = replace(order, decided_at=decided_at)
@@ -72,15 +91,43 @@ def run(order: Order, progress: Progress | None = None) -> Result:
     check_accounts(in_order, order)
     if order.rejects is not None:
         _collect_rejects(in_order, order.decisions, order.rejects)
-    return _finish(manifest, in_order, order.decisions)
+    if report is not None:
+        report(_totals_of(in_order))
+    if not order.records:
+        return _finish(manifest, in_order, {}, order.decisions)
+    _check_bounds(in_order, order, bundle)
+    recorded = _record_all(in_order, order, manifest["run"])
+    return _finish(manifest, in_order, recorded, order.decisions)
+
+
+def totals_in(folder: Path) -> Totals:
+    """The totals of the finished run in a folder.
+
+    Raises:
+        PortfolioError: There is none.
+    """
+    place = folder / MANIFEST
+    manifest = json.loads(place.read_text("utf-8")) if place.exists() else {}
+    if manifest.get("state") != "finished":
+        raise PortfolioError(f"{folder}: expected the folder of a finished run")
+    return Totals.of_rows(manifest["totals"])
+
+
+@contextmanager
+def _only_run(folder: Path) -> Iterator[None]:
+    """Raise :class:`PortfolioError` while another process decides into the same folder."""
+    with (folder / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PortfolioError(f"{folder}: another process runs here") from None
+        yield
 
 
 def _begin(order: Order, bundle: Bundle) -> dict[str, Any]:
     """The manifest of a new run, written; or that of the unfinished run in the folder."""
     place = order.decisions / MANIFEST
     if not place.exists():
-        if order.decisions.exists() and any(order.decisions.iterdir()):
-            raise PortfolioError(f"{order.decisions}: expected a new folder, or that of a run")
         decided_at = order.decided_at or datetime.datetime.now(datetime.UTC)
         manifest = _describe(order, bundle, decided_at)
         _write(place, manifest)
@@ -112,6 +159,7 @@ def _describe(order: Order, bundle: Bundle, decided_at: datetime.datetime) -> di
         "contributions": list(bundle.features) if order.with_contributions else None,
         "sets_aside": order.rejects is not None,
         "tenant": None if order.record is None else order.tenant,
+        "records": order.records,
     }
     text = json.dumps(described, sort_keys=True)
     run_id = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -157,6 +205,35 @@ def _decide_in_worker(partition: Partition) -> Done:
     return _OF_WORKER[0].decide(partition)
 
 
+def _check_bounds(found: Sequence[Done], order: Order, bundle: Bundle) -> None:
+    """Raise :class:`PortfolioError` if the run exceeds a bound of the policy."""
+    beyond = list(exceeded(_totals_of(found), bundle.policy.run))
+    if beyond and order.beyond_bounds is None:
+        raise PortfolioError(
+            "nothing was recorded, because the run exceeds [run] of the policy: "
+            + "; ".join(beyond)
+            + ". The decisions are written; --beyond-bounds WHY records them all the same"
+        )
+
+
+def _totals_of(found: Sequence[Done]) -> Totals:
+    totals = Totals()
+    for done in found:
+        totals = totals.plus(done.totals)
+    return totals
+
+
+def _record_all(found: Sequence[Done], order: Order, run_id: str) -> dict[str, Any]:
+    """Store all decisions; what the manifest says of that."""
+    with closing(Recorder(order, run_id)) as recorder:
+        parts = [recorder.record(done) for done in found]
+        return {
+            "recorded": sum(part.decisions for part in parts),
+            "overtaken": sum(part.overtaken for part in parts),
+            "still_due": recorder.count_due(),
+        }
+
+
 def _collect_rejects(found: Sequence[Done], folder: Path, rejects: Path) -> None:
     """Write the faults of all accounts that were set aside; nothing if there are none."""
     tables = [pl.read_csv(rejects_file(done.name, folder)) for done in found if done.set_aside]
@@ -164,21 +241,28 @@ def _collect_rejects(found: Sequence[Done], folder: Path, rejects: Path) -> None
         pl.concat(tables).write_csv(rejects)
 
 
-def _finish(manifest: dict[str, Any], found: Sequence[Done], folder: Path) -> Result:
-    totals = Totals()
-    for done in found:
-        totals = totals.plus(done.totals)
+def _finish(
+    manifest: dict[str, Any],
+    found: Sequence[Done],
+    recorded: dict[str, Any],
+    folder: Path,
+) -> Result:
+    totals = _totals_of(found)
     set_aside = sum(done.set_aside for done in found)
-    finished = manifest | {
-        "state": "finished",
-        "accounts": totals.accounts,
-        "set_aside": set_aside,
-        "totals": totals.rows(),
-        "partitions": [
-            {"name": done.name, "statements": done.statements, "decisions": done.decisions}
-            for done in found
-        ],
-    }
+    finished = (
+        manifest
+        | recorded
+        | {
+            "state": "finished",
+            "accounts": totals.accounts,
+            "set_aside": set_aside,
+            "totals": totals.rows(),
+            "partitions": [
+                {"name": done.name, "statements": done.statements, "decisions": done.decisions}
+                for done in found
+            ],
+        }
+    )
     _write(folder / MANIFEST, finished)
     return Result(finished, totals, set_aside)
 

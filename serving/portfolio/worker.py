@@ -22,6 +22,7 @@ from serving.decision.ids import UNKEYED
 from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
 from serving.portfolio.block import NO_PAST, Basis, decide_block
+from serving.portfolio.entries import entries_table
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.partitions import Partition, digest_of, read_blocks
@@ -123,13 +124,17 @@ class Decider:
         for block in self._sound_blocks(partition, faults):
             read = read_table(block)
             past = NO_PAST if self._past is None else self._past.of(read)
-            decisions = decide_block(read, self._basis, past)
+            decided = decide_block(read, self._basis, past)
             part = f".{len(files) + 1}" if files else ""
             name = f"{partition.name}{part}.parquet"
+            if self._order.records:
+                rows = entries_table(decided.decisions, read, self._basis, past, self._run)
+                with whole_file(_entries_file(name, folder)) as file:
+                    rows.write_parquet(file)
             with whole_file(folder / name) as file:
-                decisions.write_parquet(file)
+                decided.table.write_parquet(file)
             files[name] = digest_of(folder / name)
-            totals = totals.plus(Totals.of_table(decisions))
+            totals = totals.plus(Totals.of_table(decided.table))
         set_aside = 0
         if faults:
             breaches = pl.concat(faults)
@@ -155,6 +160,15 @@ class Decider:
                 faults.append(breaches)
             if not good.is_empty():
                 yield good
+
+
+def entries_files(done: Done, folder: Path) -> list[Path]:
+    """The files with the rows of the audit log for the decisions of a partition."""
+    return [_entries_file(name, folder) for name in done.decisions]
+
+
+def _entries_file(decisions: str, folder: Path) -> Path:
+    return folder / NOTES / f"{decisions.removesuffix('.parquet')}.entries.parquet"
 
 
 def rejects_file(partition: str, folder: Path) -> Path:

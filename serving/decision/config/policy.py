@@ -18,6 +18,7 @@ from serving.decision.config.economics import (
     numbers_of,
 )
 from serving.decision.config.placeholders import placeholders_of
+from serving.decision.config.run_bounds import NO_BOUNDS, RunBounds, read_run_bounds
 from serving.decision.config.strict_toml import (
     NOT_NEGATIVE,
     SHARE,
@@ -185,6 +186,7 @@ class Policy:
     dates: Dates
     terms: Terms
     rules: tuple[Rule, ...]  # in order of precedence
+    run: RunBounds = NO_BOUNDS
 
     def cut_off(self, product: str) -> float:
         """The probability above which a limit of the product is cut.
@@ -237,6 +239,7 @@ def read_policy(text: str, learnt: LearntEconomics | None = None) -> Policy:
             # Terms checks the ranges of its fields itself.
             terms=top.section("terms").fill(Terms, {}),
             rules=_rules(top.tables("rules", ())),
+            run=read_run_bounds(top.section("run", optional=True)),
         )
 
 

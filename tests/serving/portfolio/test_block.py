@@ -30,7 +30,7 @@ def block_answers(bundle: Bundle) -> checks.Answerer:
 
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
         basis = Basis(bundle, checks.WHEN, with_all_answers=True)
-        table = decide_block(read_table(pl.concat(windows, how="diagonal")), basis)
+        table = decide_block(read_table(pl.concat(windows, how="diagonal")), basis).table
         by_account = dict(table.select("account_id", "answer").iter_rows())
         return [by_account[window["account_id"][0]] for window in windows]
 
@@ -54,8 +54,8 @@ def test_arrays_tell_of_plain_accounts_what_their_decisions_say(
 ) -> None:
     """With and without the answers, each column is the same to the last bit."""
     read = read_table(windows)
-    some = decide_block(read, Basis(bundle, checks.WHEN))
-    full = decide_block(read, Basis(bundle, checks.WHEN, with_all_answers=True))
+    some = decide_block(read, Basis(bundle, checks.WHEN)).table
+    full = decide_block(read, Basis(bundle, checks.WHEN, with_all_answers=True)).table
     plain = some["answer"].is_null()
     assert 50 < plain.sum() < some.height - 50
     told = [name for name in SCHEMA if name not in ("answer", "decision_id")]
@@ -106,7 +106,7 @@ def test_an_unknown_value_that_no_training_row_lacked_is_never_plain(
 
 def test_contributions_are_the_scorer_s(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
     read = read_table(pl.concat(accounts))
-    table = decide_block(read, Basis(bundle, checks.WHEN, with_contributions=True))
+    table = decide_block(read, Basis(bundle, checks.WHEN, with_contributions=True)).table
     expected = run_stages(read, bundle, checks.WHEN).scores.contributions
     for row, contributions in each(zip(table[CONTRIBUTIONS], expected, strict=True)):
         assert row.to_list() == contributions.tolist()

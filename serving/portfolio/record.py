@@ -1,0 +1,158 @@
+"""A run's decisions in the audit log: each once, however often the run is interrupted.
+
+    entries of a partition, 64 accounts in a transaction -> the row of the partition
+
+A decision that is in the audit log already is of an earlier try of the same run.  One that follows
+from an event which is not the account's newest any more is not stored: the service has decided on
+the account since, and its decision stands.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from serving.audit_log.committer import Committer
+from serving.audit_log.entry import NewEntry
+from serving.audit_log.privacy.record_secrets import open_secrets
+from serving.audit_log.reader import Reader
+from serving.decision.golden import load
+from serving.decision.policy.dates import local_date
+from serving.portfolio.entries import CALLER, read_entries
+from serving.portfolio.keeps import keep_rows, keeps_of
+from serving.portfolio.merkle import MerkleTree
+from serving.portfolio.order import Order
+from serving.portfolio.worker import NOTES, Done, entries_files, whole_file
+from serving.reviews.due import all_due
+from serving.storage.database import COMMAND_SECONDS, open_database
+
+DECISIONS_A_COMMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the audit log has of a partition.
+
+    Attributes:
+        partition: Its name.
+        decisions: With a row of their own.
+        overtaken: The number of accounts on which the service decided while the run did, so that
+            its decision stands.  Their names are in a file: see :func:`overtaken_accounts`.
+        keeps: Accounts that plainly keep their limit, in each file of decisions.
+        roots: Of the Merkle tree over these, in each file of decisions, hexadecimal.
+    """
+
+    partition: str
+    decisions: int
+    overtaken: int
+    keeps: dict[str, int]
+    roots: dict[str, str]
+
+
+class Recorder:
+    """Stores the decisions of a run in the audit log of its order.
+
+    Raises:
+        StorageError: There is no audit log, or it cannot be written.
+    """
+
+    def __init__(self, order: Order, run_id: str) -> None:
+        if order.record is None or order.decided_at is None:
+            raise ValueError("expected an order with an audit log and a time, got one without")
+        self._order, self._run, self._at = order, run_id, order.decided_at
+        self._database = open_database(order.record, COMMAND_SECONDS)
+        self.secrets = open_secrets(self._database, order.record, create=False)
+        self._committer = Committer(self._database, self.secrets, order.record.checkpoints)
+        self.reader = Reader(self._database, self.secrets)
+
+    def close(self) -> None:
+        """Sign what was stored, and close the database."""
+        self._committer.close()
+        self._database.close()
+
+    def record(self, done: Done) -> Recorded:
+        """Store what was decided in a partition; what is stored already stays as it is."""
+        key = f"portfolio:{self._run}:{done.name}"
+        for row in self.reader.by_unique_keys([key]):
+            return Recorded(**json.loads(row.response_body or b"{}"))
+        stored = 0
+        overtaken: list[str] = []
+        for file in entries_files(done, self._order.decisions):
+            items = read_entries(file, self._order.tenant)
+            while some := list(islice(items, DECISIONS_A_COMMIT)):
+                late = self._commit(some)
+                overtaken += late
+                stored += len(some) - len(late)
+        with whole_file(_overtaken_file(done.name, self._order.decisions)) as place:
+            place.write_text(json.dumps(overtaken), "utf-8")
+        recorded = self._seal(done, stored, len(overtaken))
+        self._committer.commit([[self._row(recorded, key)]])
+        self._committer.sign_if_due()
+        return recorded
+
+    def count_due(self) -> int:
+        """The accounts whose next look has come and that were not in the portfolio."""
+        policy = load(self._order.bundle).policy
+        today = local_date(self._at, policy)
+        return sum(1 for _ in all_due(self.reader, self._order.tenant, today))
+
+    def _commit(self, items: Sequence[list[NewEntry]]) -> list[str]:
+        """Store some decisions; returns the accounts that were overtaken."""
+        results = self._committer.commit(items)
+        self._committer.sign_if_due()
+        refused = [item[0] for item, got in zip(items, results, strict=True) if got == "outdated"]
+        if not refused:
+            return []
+        # An earlier try may have stored it: then its own row is the newest event.
+        stored = self.reader.by_ids([entry.entry_id for entry in refused])
+        late = [entry for entry in refused if entry.entry_id not in stored]
+        return [entry.account for entry in late if entry.account is not None]
+
+    def _seal(self, done: Done, stored: int, overtaken: int) -> Recorded:
+        keeps, roots = {}, {}
+        for name in done.decisions:
+            table = keeps_of(pl.read_parquet(self._order.decisions / name))
+            tree = MerkleTree(keep_rows(table, self._run, self.secrets))
+            keeps[name], roots[name] = table.height, tree.root.hex()
+        return Recorded(done.name, stored, overtaken, keeps, roots)
+
+    def _row(self, recorded: Recorded, key: str) -> NewEntry:
+        metadata: dict[str, Any] = {"run": self._run}
+        if self._order.beyond_bounds is not None:
+            metadata["beyond_bounds"] = self._order.beyond_bounds
+        return NewEntry(
+            entry_id=str(uuid.uuid4()),
+            kind="portfolio",
+            subject=self._run,
+            tenant=self._order.tenant,
+            caller=CALLER,
+            at=self._at,
+            account=None,
+            metadata=metadata,
+            response_body=json.dumps(asdict(recorded)).encode(),
+            unique_key=key,
+        )
+
+
+def overtaken_accounts(partition: str, folder: Path) -> list[str]:
+    """The accounts of a recorded partition whose decisions were not stored."""
+    names: list[str] = json.loads(_overtaken_file(partition, folder).read_text("utf-8"))
+    return names
+
+
+def _overtaken_file(partition: str, folder: Path) -> Path:
+    return folder / NOTES / f"{partition}.overtaken.json"
+
+
+def recorded_parts(reader: Reader, tenant: str, run_id: str) -> Iterator[Recorded]:
+    """What the audit log has of a lender's run, in the order in which it was stored."""
+    for row in reader.of_kind(["portfolio"], tenant):
+        if row.subject == run_id:
+            yield Recorded(**json.loads(row.response_body or b"{}"))

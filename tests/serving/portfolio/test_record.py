@@ -1,0 +1,293 @@
+"""A recorded run: everything once, as the endpoint would have stored it, whatever interrupts it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from serving.api.decisions import Decisions
+from serving.audit_log.log import AuditLog
+from serving.audit_log.verify import verify
+from serving.decision.bundle import Bundle
+from serving.decision.config.run_bounds import RunBounds
+from serving.operations.export import export
+from serving.operations.replay import Bundles, replay
+from serving.portfolio.errors import PortfolioError
+from serving.portfolio.merkle import proves
+from serving.portfolio.order import Order
+from serving.portfolio.partitions import find_partitions
+from serving.portfolio.proof import check_run, prove_keep
+from serving.portfolio.record import Recorder, overtaken_accounts
+from serving.portfolio.run import MANIFEST, run
+from serving.portfolio.totals import Totals
+from serving.portfolio.worker import Decider
+from serving.reviews.due import all_due
+from serving.storage.settings import StorageSettings
+from tests.support import checks
+from tests.support.each import each
+from tests.support.paths import ROOT
+from tests.support.records import environment_of, settings_in
+from tests.support.served import as_requests
+from tests.support.submissions import LENDER, answer_to_batch
+
+ACCOUNTS = 450
+
+
+@pytest.fixture(scope="module")
+def statements(windows: pl.DataFrame) -> pl.DataFrame:
+    names = windows["account_id"].unique(maintain_order=True)[:ACCOUNTS]
+    return windows.filter(pl.col("account_id").is_in(names.to_list()))
+
+
+@pytest.fixture
+def order(statements: pl.DataFrame, bundle_folder: Path, tmp_path: Path) -> Order:
+    """Of a portfolio of three files, to be stored in an audit log that is there."""
+    folder = tmp_path / "statements"
+    folder.mkdir()
+    place = pl.col("account_id").rank("dense") % 3
+    for part in range(3):
+        statements.filter(place == part).write_parquet(folder / f"part-{part}.parquet")
+    settings = settings_in(tmp_path)
+    AuditLog(settings).close()
+    return Order(
+        statements=folder,
+        decisions=tmp_path / "decisions",
+        bundle=bundle_folder,
+        decided_at=checks.WHEN,
+        record=settings,
+        tenant=LENDER.tenant,
+        records=True,
+    )
+
+
+def settings_of(order: Order) -> StorageSettings:
+    assert order.record is not None
+    return order.record
+
+
+@pytest.fixture
+def audit_log(order: Order) -> Iterator[AuditLog]:
+    with closing(AuditLog(settings_of(order))) as opened:
+        yield opened
+
+
+def answers_of(order: Order) -> dict[str, dict[str, Any]]:
+    """The answers of the decisions with one, by account."""
+    tables = [pl.read_parquet(file) for file in order.decisions.glob("*.parquet")]
+    answers = pl.concat(tables)["answer"].drop_nulls()
+    found = [json.loads(answer) for answer in answers]
+    return {answer["account_id"]: answer for answer in found}
+
+
+def ask(
+    audit_log: AuditLog, bundle: Bundle, statements: pl.DataFrame, at: datetime.datetime
+) -> None:
+    """Let the service decide on these accounts from its own record."""
+    requests = as_requests(statements)
+    for request in requests:
+        del request["prior"]
+    decisions = Decisions(bundle, audit_log, lambda: at)
+    asyncio.run(answer_to_batch(decisions, requests, at.isoformat()))
+
+
+def test_all_is_stored_as_the_endpoint_stores_it(
+    order: Order, audit_log: AuditLog, bundle: Bundle, statements: pl.DataFrame
+) -> None:
+    result = run(order)
+    answers = answers_of(order)
+    assert result.manifest["recorded"] == len(answers) > 20
+    assert result.manifest["overtaken"] == 0
+
+    exported = {one.decision_id: one for one in export(audit_log.reader, None, None)}
+    assert set(exported) == {answer["decision_id"] for answer in answers.values()}
+    for answer in each(answers.values()):
+        stored = audit_log.reader.by_id(answer["decision_id"])
+        assert stored is not None
+        assert json.loads(stored.response_body or b"") == answer
+        told = exported[answer["decision_id"]]
+        assert (told.action, told.new_limit) == (answer["action"], answer["new_limit"])
+        assert len(told.reviews) == (answer["action"] == "review")
+    log = audit_log
+    assert verify(log.database.reading, log.secrets, settings_of(order).checkpoints).count == 0
+    rows = log.reader.of_kind(["decision"])
+    replayed = replay(rows, Bundles({bundle.digest: order.bundle}), log.secrets.id_key)
+    assert replayed.counts == Counter(same=len(answers))
+
+    # What the service remembers afterwards: the same as if it had decided itself.
+    late = datetime.date(2030, 1, 1)
+    due = {one.account_id for one in all_due(log.reader, LENDER.tenant, late)}
+    looked_at = {
+        name
+        for name, one in answers.items()
+        if one["review_on"] is not None and one["action"] in ("reduce", "suspend")
+    }
+    assert due == looked_at
+    assert looked_at
+    noticed = log.reader.due_notices(LENDER.tenant, datetime.date(2020, 1, 1), late, 1000)
+    with_notice = {one["decision_id"] for one in answers.values() if one["notice"] is not None}
+    assert {row.entry_id for row in noticed} == with_notice
+
+
+def test_a_month_later_it_goes_on_from_what_it_put_in_force(
+    order: Order, audit_log: AuditLog, statements: pl.DataFrame
+) -> None:
+    """The control of every account that a run has cut: asked again, it is not cut again."""
+    run(order)
+    first = answers_of(order)
+    at = checks.WHEN + datetime.timedelta(days=5)
+    again = dataclasses.replace(order, decisions=order.decisions.with_name("again"), decided_at=at)
+    run(again)
+    second = answers_of(again)
+    cut = [name for name, one in first.items() if one["action"] in ("reduce", "suspend")]
+    for name in each(cut):
+        assert second[name]["action"] == "keep"
+        assert second[name]["prior"]["decisions"] == [first[name]["decision_id"]]
+    # Another run is another decision: the audit log has both.
+    assert len(list(audit_log.reader.of_kind(["decision"]))) == len(first) + len(second)
+
+
+def test_what_the_service_has_decided_meanwhile_stands(
+    order: Order, audit_log: AuditLog, bundle: Bundle, statements: pl.DataFrame
+) -> None:
+    """Between the decisions of a run and their rows, the service decides on some accounts."""
+    partition = find_partitions(order.statements)[0]
+    with closing(Decider(order, "run")) as decider:
+        done = decider.decide(partition)
+    answers = answers_of(order)
+    cut = sorted(name for name, one in answers.items() if one["notice"] is not None)[:5]
+    meanwhile = checks.WHEN + datetime.timedelta(hours=1)
+    ask(audit_log, bundle, statements.filter(pl.col("account_id").is_in(cut)), meanwhile)
+    with closing(Recorder(order, "run")) as recorder:
+        recorded = recorder.record(done)
+        # A second try stores nothing twice, and says the same.
+        assert recorder.record(done) == recorded
+    assert overtaken_accounts(partition.name, order.decisions) == cut
+    assert (recorded.decisions, recorded.overtaken) == (len(answers) - len(cut), len(cut))
+    assert 0 < len(cut) < len(answers)
+    by_account = Counter(row.data_subject for row in audit_log.reader.of_kind(["decision"]))
+    assert set(by_account.values()) == {1}
+
+
+def test_the_keeps_are_proven_and_a_changed_row_is_found(order: Order) -> None:
+    run(order)
+    settings = settings_of(order)
+    assert list(check_run(order.decisions, settings)) == []
+    file = order.decisions / "part-1.parquet"
+    table = pl.read_parquet(file)
+    kept = table.filter(pl.col("decision_id").is_null())["account_id"]
+    proof = prove_keep(order.decisions, settings, kept[3])
+    assert proves(proof.row, proof.place, proof.count, proof.path, proof.root)
+    assert kept[3].encode() in proof.row
+    assert not proves(proof.row + b" ", proof.place, proof.count, proof.path, proof.root)
+
+    decided = table.filter(pl.col("decision_id").is_not_null())["account_id"]
+    is_kept, is_decided = pl.col("account_id") == kept[3], pl.col("account_id") == decided[0]
+    changes = {
+        "not those of the audit log": table.with_columns(
+            pl.when(is_kept).then(1.0).otherwise("new_limit").alias("new_limit")
+        ),
+        "accounts that keep their limit": table.filter(~is_kept),
+        f"account {decided[0]} is not that": table.with_columns(
+            pl.when(is_decided).then(b"{}").otherwise("answer").alias("answer")
+        ),
+    }
+    for expected, changed in each(changes.items()):
+        changed.write_parquet(file)
+        [finding] = check_run(order.decisions, settings)
+        assert expected in finding
+        assert finding.startswith("part-1.parquet")
+    with pytest.raises(PortfolioError, match=f"no account {decided[0]} without"):
+        prove_keep(order.decisions, settings, decided[0])
+
+
+def command_of(order: Order) -> list[str]:
+    command = [sys.executable, "-m", "serving", "portfolio", str(order.statements)]
+    command += ["--out", str(order.decisions), "--bundle", str(order.bundle), "--workers", "1"]
+    command += ["--decided-at", checks.WHEN.isoformat()]
+    return [*command, "--tenant", order.tenant, "--record"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.glob("*.parquet"))}
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(2, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.torture)],
+)
+def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, kills: int) -> None:
+    drawn = random.Random(kills)
+    settings = settings_of(order)
+    began = time.monotonic()
+    _run_command(order, None)
+    whole = time.monotonic() - began
+    first = contents(order.decisions)
+    assert list(first) == [f"part-{part}.parquet" for part in range(3)]
+    manifest = json.loads((order.decisions / MANIFEST).read_text("utf-8"))
+    recorded = manifest["recorded"]
+    for number in each(range(kills)):
+        disturbed = dataclasses.replace(
+            order,
+            decisions=order.decisions.with_name(f"killed-{number}"),
+            tenant=f"lender-{number}",
+        )
+        # Anywhere from the start to the end, mostly after the imports.
+        killed = _run_command(disturbed, drawn.uniform(0.4, 1.0) * whole)
+        if killed:
+            _run_command(disturbed, None)
+        with closing(AuditLog(settings)) as log:
+            rows = list(log.reader.of_kind(["decision"], disturbed.tenant))
+            assert len(rows) == recorded
+            assert len({row.data_subject for row in rows}) == recorded
+            assert len(list(log.reader.of_kind(["portfolio"], disturbed.tenant))) == 3
+            assert verify(log.database.reading, log.secrets, settings.checkpoints).count == 0
+        assert contents(disturbed.decisions) == first
+        assert list(check_run(disturbed.decisions, settings)) == []
+
+
+def _run_command(order: Order, seconds: float | None) -> bool:
+    """Run the command, or kill it after so many seconds if it has not ended; whether it was."""
+    environment = dict(os.environ) | environment_of(settings_of(order))
+    process = subprocess.Popen(
+        command_of(order), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        assert process.wait(seconds) == 0
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        return True
+    return False
+
+
+def test_a_run_beyond_the_bounds_is_shown_and_not_recorded(
+    order: Order, audit_log: AuditLog, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = dataclasses.replace(bundle.policy, run=RunBounds(most_cut_share=0.001))
+    strict_bundle = dataclasses.replace(bundle, policy=strict)
+    monkeypatch.setattr("serving.portfolio.run.load", lambda folder: strict_bundle)
+    shown: list[Totals] = []
+    with pytest.raises(PortfolioError, match=r"expected at most 0\.10% of the accounts"):
+        run(order, report=shown.append)
+    assert shown[0].accounts == ACCOUNTS
+    assert list(audit_log.reader.of_kind(["decision", "portfolio"])) == []
+    why = dataclasses.replace(order, beyond_bounds="the regulator asks for it")
+    assert run(why).manifest["recorded"] > 0
+    for row in each(list(audit_log.reader.of_kind(["portfolio"]))):
+        assert row.metadata["beyond_bounds"] == "the regulator asks for it"
