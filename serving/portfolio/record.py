@@ -20,12 +20,13 @@ from typing import Any
 import polars as pl
 
 from serving.audit_log.committer import Committer
-from serving.audit_log.entry import NewEntry
+from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.decision.golden import load
 from serving.decision.policy.dates import local_date
 from serving.portfolio.entries import CALLER, read_entries
+from serving.portfolio.errors import PortfolioError
 from serving.portfolio.keeps import keep_rows, keeps_of
 from serving.portfolio.merkle import MerkleTree
 from serving.portfolio.order import Order
@@ -107,13 +108,29 @@ class Recorder:
         """Store some decisions; returns the accounts that were overtaken."""
         results = self._committer.commit(items)
         self._committer.sign_if_due()
-        refused = [item[0] for item, got in zip(items, results, strict=True) if got == "outdated"]
+        refused = {
+            item[0].entry_id: item[0]
+            for item, got in zip(items, results, strict=True)
+            if not isinstance(got, list)
+        }
         if not refused:
             return []
         # An earlier try may have stored it: then its own row is the newest event.
-        stored = self.reader.by_ids([entry.entry_id for entry in refused])
-        late = [entry for entry in refused if entry.entry_id not in stored]
+        stored = self.reader.by_ids(refused)
+        for row in stored.values():
+            self._check_own(row)
+        late = [entry for name, entry in refused.items() if name not in stored]
         return [entry.account for entry in late if entry.account is not None]
+
+    def _check_own(self, row: Entry) -> None:
+        """Raise :class:`PortfolioError` if the row of a decision is not of this run."""
+        run = row.metadata.get("run")
+        if (row.tenant, run) != (self._order.tenant, self._run):
+            by = "the service" if run is None else f"the run {run}"
+            raise PortfolioError(
+                f"expected decisions that are not recorded yet, got {row.entry_id}, which was "
+                f"recorded by {by}: the same statements were decided on at the same time"
+            )
 
     def _seal(self, done: Done, stored: int, overtaken: int) -> Recorded:
         keeps, roots = {}, {}

@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,36 +234,64 @@ def contents(folder: Path) -> dict[str, bytes]:
 )
 def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, kills: int) -> None:
     drawn = random.Random(kills)
-    settings = settings_of(order)
     began = time.monotonic()
     _run_command(order, None)
     whole = time.monotonic() - began
     first = contents(order.decisions)
     assert list(first) == [f"part-{part}.parquet" for part in range(3)]
     manifest = json.loads((order.decisions / MANIFEST).read_text("utf-8"))
-    recorded = manifest["recorded"]
     for number in each(range(kills)):
+        # An audit log of its own with the same secrets, so that the ids are the same.
+        settings = settings_in(order.decisions.with_name(f"record-{number}"))
+        settings.secrets.parent.mkdir()
+        shutil.copy(settings_of(order).secrets, settings.secrets)
+        AuditLog(settings).close()
         disturbed = dataclasses.replace(
-            order,
-            decisions=order.decisions.with_name(f"killed-{number}"),
-            tenant=f"lender-{number}",
+            order, decisions=settings.secrets.parent / "decisions", record=settings
         )
         # Anywhere from the start to the end, mostly after the imports.
-        killed = _run_command(disturbed, drawn.uniform(0.4, 1.0) * whole)
-        if killed:
+        _run_command(disturbed, drawn.uniform(0.4, 1.0) * whole)
+        if not is_finished(disturbed.decisions):
             _run_command(disturbed, None)
         with closing(AuditLog(settings)) as log:
-            rows = list(log.reader.of_kind(["decision"], disturbed.tenant))
-            assert len(rows) == recorded
-            assert len({row.data_subject for row in rows}) == recorded
-            assert len(list(log.reader.of_kind(["portfolio"], disturbed.tenant))) == 3
+            rows = list(log.reader.of_kind(["decision"]))
+            assert len(rows) == len({row.data_subject for row in rows}) == manifest["recorded"]
+            assert len(list(log.reader.of_kind(["portfolio"]))) == 3
             assert verify(log.database.reading, log.secrets, settings.checkpoints).count == 0
         assert contents(disturbed.decisions) == first
         assert list(check_run(disturbed.decisions, settings)) == []
 
 
-def _run_command(order: Order, seconds: float | None) -> bool:
-    """Run the command, or kill it after so many seconds if it has not ended; whether it was."""
+def test_without_the_notes_of_a_run_its_accounts_are_decided_on_again(
+    order: Order, audit_log: AuditLog
+) -> None:
+    """The control of every kill: the same order with a folder of its own is another run."""
+    first = run(order)
+    run(dataclasses.replace(order, decisions=order.decisions.with_name("other")))
+    decided = len(list(audit_log.reader.of_kind(["decision"])))
+    assert decided >= 2 * first.manifest["recorded"] > 0
+
+
+def test_decisions_that_another_run_has_stored_are_refused(order: Order) -> None:
+    partition = find_partitions(order.statements)[0]
+    with closing(Decider(order, "first")) as decider:
+        done = decider.decide(partition)
+    with closing(Recorder(order, "first")) as recorder:
+        recorder.record(done)
+    with (
+        closing(Recorder(order, "second")) as recorder,
+        pytest.raises(PortfolioError, match="recorded by the run first"),
+    ):
+        recorder.record(done)
+
+
+def is_finished(decisions: Path) -> bool:
+    place = decisions / MANIFEST
+    return place.exists() and json.loads(place.read_text("utf-8"))["state"] == "finished"
+
+
+def _run_command(order: Order, seconds: float | None) -> None:
+    """Run the command, or kill it after so many seconds if it has not ended."""
     environment = dict(os.environ) | environment_of(settings_of(order))
     process = subprocess.Popen(
         command_of(order), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
@@ -272,8 +301,6 @@ def _run_command(order: Order, seconds: float | None) -> bool:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        return True
-    return False
 
 
 def test_a_run_beyond_the_bounds_is_shown_and_not_recorded(
