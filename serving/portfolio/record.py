@@ -21,6 +21,7 @@ import polars as pl
 
 from serving.audit_log.committer import Committer
 from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.privacy.erasure import newest_record
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.decision.golden import load
@@ -97,6 +98,23 @@ class Recorder:
         self._committer.commit([[self._row(recorded, key)]])
         self._committer.sign_if_due()
         return recorded
+
+    def check_new(self) -> None:
+        """Raise :class:`PortfolioError` if the run is recorded, or its time is before the last row.
+
+        A clock that went back would make decisions of a day that is over.
+        """
+        for _ in recorded_parts(self.reader, self._order.tenant, self._run):
+            raise PortfolioError(
+                f"expected a run that is not recorded, got {self._run}: the same statements, "
+                "bundle and time were recorded from another folder"
+            )
+        newest = newest_record(self._database)
+        if newest is not None and newest > self._at:
+            raise PortfolioError(
+                f"expected a time after the newest decision of the audit log "
+                f"({newest.isoformat()}), got {self._at.isoformat()}"
+            )
 
     def count_due(self) -> int:
         """The accounts whose next look has come and that were not in the portfolio."""

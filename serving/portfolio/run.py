@@ -130,6 +130,10 @@ def _begin(order: Order, bundle: Bundle) -> dict[str, Any]:
     if not place.exists():
         decided_at = order.decided_at or datetime.datetime.now(datetime.UTC)
         manifest = _describe(order, bundle, decided_at)
+        if order.records:
+            own = replace(order, decided_at=decided_at)
+            with closing(Recorder(own, manifest["run"])) as recorder:
+                recorder.check_new()
         _write(place, manifest)
         return manifest
     stored: dict[str, Any] = json.loads(place.read_text("utf-8"))

@@ -265,11 +265,27 @@ def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, 
 def test_without_the_notes_of_a_run_its_accounts_are_decided_on_again(
     order: Order, audit_log: AuditLog
 ) -> None:
-    """The control of every kill: the same order with a folder of its own is another run."""
+    """The control of every kill: at another time, the same order is another run."""
     first = run(order)
-    run(dataclasses.replace(order, decisions=order.decisions.with_name("other")))
+    elsewhere = dataclasses.replace(order, decisions=order.decisions.with_name("other"))
+    with pytest.raises(PortfolioError, match="recorded from another folder"):
+        run(elsewhere)
+    assert not (elsewhere.decisions / MANIFEST).exists()
+    later = checks.WHEN + datetime.timedelta(seconds=1)
+    run(dataclasses.replace(elsewhere, decided_at=later))
     decided = len(list(audit_log.reader.of_kind(["decision"])))
     assert decided >= 2 * first.manifest["recorded"] > 0
+
+
+def test_a_clock_that_went_back_is_refused(
+    order: Order, audit_log: AuditLog, bundle: Bundle, statements: pl.DataFrame
+) -> None:
+    later = checks.WHEN + datetime.timedelta(days=1)
+    names = statements["account_id"].unique(maintain_order=True)[:3].to_list()
+    ask(audit_log, bundle, statements.filter(pl.col("account_id").is_in(names)), later)
+    with pytest.raises(PortfolioError, match="expected a time after the newest decision"):
+        run(order)
+    assert len(list(audit_log.reader.of_kind(["decision"]))) == 3
 
 
 def test_decisions_that_another_run_has_stored_are_refused(order: Order) -> None:
