@@ -42,8 +42,9 @@ from serving.reviews.service import Reviews
 from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request
+from serving.storage.bundles.held import HeldBundles
+from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL
 from serving.storage.container import check_lasting
-from serving.storage.models import BUNDLE_FOLDER, MODEL
 from serving.storage.settings import fix_paths, read_drain, read_settings
 from serving.telemetry.logs import ValueFilter
 from serving.telemetry.spans import stop_spans
@@ -83,12 +84,12 @@ class LimitReduction:
         # up to one switch interval to get it back. So does the event loop while a batch is decided.
         sys.setswitchinterval(_SWITCH_INTERVAL)
         with ending_service():
-            self.bundle = self._load_bundle()
+            self.bundles = HeldBundles(self._load_bundle())
             self.audit_log = AuditLog(read_settings())
             drain = read_drain()
-        self.decisions = Decisions(self.bundle, self.audit_log)
+        self.decisions = Decisions(self.bundles, self.audit_log)
         pool = self.decisions.pool
-        self.reviews = Reviews(self.bundle, self.audit_log, answer_again, pool)
+        self.reviews = Reviews(self.bundles, self.audit_log, answer_again, pool)
         logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
         self._shutdown = Shutdown(self.audit_log.close, drain)
         self._shutdown.watch()
@@ -150,7 +151,7 @@ class LimitReduction:
 
     async def __metrics__(self, counted: str) -> str:
         """Return the text of ``/metrics``: what was counted, and the state now."""
-        return counted + await read_state(self.audit_log, self.bundle)
+        return counted + await read_state(self.audit_log, self.bundles.active)
 
     @bentoml.api(  # type: ignore[untyped-decorator]
         route="/v1/decisions",
@@ -222,12 +223,12 @@ class LimitReduction:
         except ConstraintError as error:
             path = json_path(("choices", error.field))
             raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, error.expected, path=path) from None
-        except ProductError:
-            raise self._unknown_products(by_path) from None
+        except ProductError as error:
+            raise self._unknown_products(by_path, error.known) from None
 
-    def _unknown_products(self, by_path: Mapping[str, Request]) -> ApiError:
-        known = sorted(self.bundle.comparisons)
-        message = f"expected a product of the model: {known}"
+    def _unknown_products(self, by_path: Mapping[str, Request], known: tuple[str, ...]) -> ApiError:
+        """Return the problem of requests for other products than those of their bundle."""
+        message = f"expected a product of the model: {[*known]}"
         faults = [
             Fault(path=f"{path}.product", message=message)
             for path, request in by_path.items()

@@ -26,9 +26,9 @@ from serving.operations.export import ExportedDecision, export, line
 from serving.operations.new_file import check_not_of_record, write_private
 from serving.operations.replay import Bundles, period, replay, replay_text
 from serving.reviews.due import DueAccount, all_due
+from serving.storage.bundles.store import newest_bundle, stated_digest, stored_bundles
 from serving.storage.database import COMMAND_SECONDS, Database, open_database
 from serving.storage.errors import StorageError
-from serving.storage.models import newest_bundle, stated_digest, stored_bundles
 from serving.storage.settings import StorageSettings, read_settings
 
 
@@ -171,8 +171,8 @@ def list_due_accounts(options: argparse.Namespace) -> None:
 
     Raises:
         StorageError: there is no audit log, or it has no such tenant.
-        serving.storage.models.NoStoredModel: no model is stored, whose policy says which day today
-            is, and no day was given.
+        serving.storage.bundles.store.NoStoredModel: no model is stored, whose policy says which
+            day today is, and no day was given.
     """
     until = options.until or _today()
     count = 0

@@ -10,8 +10,8 @@ from serving.decision.bundle import BundleError
 from serving.decision.result import ProductError
 from serving.operations.client import ServiceError
 from serving.operations.pack import PackError
+from serving.storage.bundles.store import NoStoredModel
 from serving.storage.errors import StorageError
-from serving.storage.models import NoStoredModel
 from serving.telemetry.settings import TelemetryError
 
 

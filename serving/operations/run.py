@@ -10,7 +10,7 @@ import sys
 import bentoml
 
 from serving.operations.client import SERVICE, ServiceError
-from serving.storage.models import newest_bundle, stated_digest
+from serving.storage.bundles.store import newest_bundle, stated_digest
 
 
 def run_service(options: argparse.Namespace) -> None:
@@ -18,7 +18,7 @@ def run_service(options: argparse.Namespace) -> None:
 
     Raises:
         ServiceError: the address is none of this machine, or its port is in use.
-        serving.storage.models.NoStoredModel: no model is stored.
+        serving.storage.bundles.store.NoStoredModel: no model is stored.
         serving.storage.errors.StorageError: the audit log cannot be opened.
         serving.decision.bundle.BundleError: the model is damaged.
     """
