@@ -19,7 +19,7 @@ from serving.audit_log.entry import Entry
 from serving.audit_log.log import AuditLog
 from serving.auth.caller import SCOPES, Caller
 from serving.decision.bundle import Bundle
-from serving.operations.replay import recompute
+from serving.operations.decide_again.replay import recompute
 from serving.reviews.past_decision import full_vector_of
 from serving.reviews.service import Reviews
 from serving.schemas.base import encode

@@ -26,7 +26,7 @@ from serving.audit_log.reader import Reader
 from serving.audit_log.verify import verify
 from serving.decision.bundle import Bundle
 from serving.decision.policy.since_last import Earlier
-from serving.operations.replay import Bundles, replay
+from serving.operations.decide_again.replay import Bundles, replay
 from serving.reviews.past_decision import earlier_id, earlier_of
 from serving.schemas import examples
 from serving.schemas.base import parse
