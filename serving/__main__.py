@@ -25,6 +25,7 @@ from serving.operations.decide_again.options import (
     add_replay,
     parse_day,
 )
+from serving.operations.serve.options import HOST, PORT, add_serve_commands
 
 # Set before a command imports bentoml: no usage data is sent to its makers.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -37,7 +38,6 @@ _QUOTED = quote(str(PROJECT))
 # With the driver's name: of a URI that begins with sqlite:///, MLflow creates the folder undecoded.
 _SCHEME = "sqlite" if str(PROJECT) == _QUOTED else "sqlite+pysqlite"
 TRACKING_URI = f"{_SCHEME}:///{_QUOTED}/mlruns/mlflow.db"
-HOST, PORT = "127.0.0.1", 3000
 _THIS_MACHINE = "localhost,127.0.0.1,::1"
 _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"
@@ -80,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
     _add_model_commands(commands)
-    _add_run(commands)
+    add_serve_commands(commands)
     keys = commands.add_parser("keys", help="create, list and revoke API keys")
     _add_key_commands(keys.add_subparsers(required=True, title="commands", metavar="COMMAND"))
     _add_audit_commands(commands)
@@ -141,17 +141,6 @@ def _add_model_commands(commands: Any) -> None:
     )
     ask.add_argument("--advice", action="store_true", help="request advice too")
     ask.add_argument("--out", type=Path, metavar="FILE", help="save the answer's JSON here")
-
-
-def _add_run(commands: Any) -> None:
-    run = add_command(
-        commands,
-        "run",
-        ("serving.operations.run", "run_service"),
-        "run the service with the newest stored model until it is stopped",
-    )
-    run.add_argument("--host", default=HOST, help="IP address (default: %(default)s)")
-    run.add_argument("--port", type=int, default=PORT, help="(default: %(default)s)")
 
 
 def _add_key_commands(commands: Any) -> None:

@@ -19,8 +19,17 @@ Kind = Literal[
     "key_created",
     "key_adopted",
     "key_revoked",
+    "activation",
 ]
 
+# Rows of commands, which no service writes.
+KINDS_OF_COMMANDS: tuple[Kind, ...] = (
+    "erasure",
+    "key_created",
+    "key_adopted",
+    "key_revoked",
+    "activation",
+)
 TRACE = "trace"  # in the metadata: the id of the trace of the request, 32 hex digits
 
 
@@ -31,7 +40,8 @@ class NewEntry:
     entry_id: str
     kind: Kind
     # The id of the decision that the entry is about (a decision's own id); of an erasure, the id of
-    # the person (data_subject); of an API key, the key's.
+    # the person (data_subject); of an API key, the key's; of an
+    # activation, the digest of the bundle.
     subject: str
     tenant: str
     caller: str  # id of the API key that sent the request

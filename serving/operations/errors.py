@@ -19,6 +19,10 @@ class NothingDone(ValueError):
     """What was asked for is not there or not plausible, so the command did nothing."""
 
 
+class NotActivated(ValueError):
+    """A bundle that was refused; the one that decided goes on."""
+
+
 class RequestFileError(ValueError):
     """A request in a file is invalid: the message names the file and the wrong fields."""
 
@@ -28,6 +32,7 @@ USER_ERRORS = (
     BundleError,
     KeyRefused,
     NoStoredModel,
+    NotActivated,
     NothingDone,
     OSError,
     PackError,
