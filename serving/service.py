@@ -50,8 +50,8 @@ from serving.storage.bundles.canary import canary_file
 from serving.storage.bundles.follow import Follower
 from serving.storage.bundles.held import HeldBundles
 from serving.storage.bundles.series import bundle_state
-from serving.storage.bundles.start import check_canary, choose_start, find_image
-from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL
+from serving.storage.bundles.start import check_canary, choose_start
+from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL, stated_digest
 from serving.storage.container import check_lasting
 from serving.storage.settings import fix_paths, read_drain, read_settings
 from serving.telemetry.logs import ValueFilter
@@ -131,7 +131,8 @@ class LimitReduction:
         check_lasting(settings)
         check_single_writer(settings, service.worker_count)
         check_canary()
-        folder, image = find_image(service.inner.stored)
+        folder = Path(service.inner.stored.resolve().path) / BUNDLE_FOLDER
+        image = "" if service.bento is None else stated_digest(folder)
         folder = choose_start(folder, image, active_folder(settings))
         bundle = load(folder)
         # What a worker opens: the database, its secrets, its checkpoints.

@@ -47,8 +47,8 @@ class Start:
     bundle: str  # folder
     digest: str  # of the bundle
     reason_file: str  # where a worker leaves the reason why it cannot start
-    image: str  # the digest of the bundle in the Bento that runs; "" without a Bento
     ends: bool  # whether a worker may end the supervising process
+    image: str = ""  # the digest of the bundle in the Bento that runs; "" without a Bento
 
 
 def announce(bundle: Path, digest: str, image: str = "") -> None:

@@ -9,29 +9,19 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import bentoml
-
 from serving.decision.config.strict_toml import ConfigError
 from serving.storage.bundles.active import Activation, ActiveFolder, folder_of
 from serving.storage.bundles.canary import canary_file, fix_canary_path, read_canary
-from serving.storage.bundles.store import BUNDLE_FOLDER, newest_bundle, resolve, stated_digest
+from serving.storage.bundles.store import newest_bundle, resolve, stated_digest
 from serving.storage.errors import StorageError
 
 LOGGER = logging.getLogger("clearline.service")
 
 
-def find_image(model: bentoml.models.BentoModel) -> tuple[Path, str]:
-    """Return the folder of the bundle that a service has without an activation, and its `image`.
-
-    The image is as in :class:`serving.storage.bundles.active.Activation`.
-    """
-    folder = Path(model.resolve().path) / BUNDLE_FOLDER
-    is_of_bento = model.tag.version not in (None, "latest")
-    return folder, stated_digest(folder) if is_of_bento else ""
-
-
 def choose_start(folder: Path, image: str, active: ActiveFolder) -> Path:
     """Return the folder of the bundle to start with; `folder` is that without an activation.
+
+    The image is as in :class:`serving.storage.bundles.active.Activation`.
 
     Raises:
         serving.decision.bundle.BundleError: what was activated is not stored here any more.
