@@ -6,7 +6,6 @@ Each command describes itself: ``python -m serving COMMAND --help``.
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import os
 import sys
@@ -18,7 +17,16 @@ from urllib.parse import quote
 from features.console import use_utf8
 from serving import MODEL_STORE, PROJECT
 from serving.auth.caller import SCOPES
-from serving.portfolio.options import add_check_options, add_portfolio_options
+from serving.operations.decide_again.options import (
+    add_allow_erased,
+    add_backfill,
+    add_command,
+    add_period,
+    add_replay,
+    parse_day,
+)
+from serving.operations.serve.options import HOST, PORT, add_serve_commands
+from serving.portfolio.options import add_portfolio_commands
 
 # Set before a command imports bentoml: no usage data is sent to its makers.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -31,7 +39,6 @@ _QUOTED = quote(str(PROJECT))
 # With the driver's name: of a URI that begins with sqlite:///, MLflow creates the folder undecoded.
 _SCHEME = "sqlite" if str(PROJECT) == _QUOTED else "sqlite+pysqlite"
 TRACKING_URI = f"{_SCHEME}:///{_QUOTED}/mlruns/mlflow.db"
-HOST, PORT = "127.0.0.1", 3000
 _THIS_MACHINE = "localhost,127.0.0.1,::1"
 _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"
@@ -74,27 +81,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
     _add_model_commands(commands)
-    _add_run(commands)
-    _add_portfolio(commands)
+    add_serve_commands(commands)
+    add_portfolio_commands(commands)
     keys = commands.add_parser("keys", help="create, list and revoke API keys")
     _add_key_commands(keys.add_subparsers(required=True, title="commands", metavar="COMMAND"))
     _add_audit_commands(commands)
     return parser
 
 
-def _add(
-    commands: Any, name: str, run: tuple[str, str], description: str
-) -> argparse.ArgumentParser:
-    """Add a command; ``run`` is the module and the name of its function."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=description, description=description
-    )
-    parser.set_defaults(run=run)
-    return parser
-
-
 def _add_model_commands(commands: Any) -> None:
-    pack = _add(
+    pack = add_command(
         commands,
         "pack",
         (_COMMANDS, "pack_model"),
@@ -121,7 +117,7 @@ def _add_model_commands(commands: Any) -> None:
     )
     pack.add_argument("--no-bento", action="store_true", help="store the model only")
 
-    explain = _add(
+    explain = add_command(
         commands,
         "explain",
         (_COMMANDS, "explain_request"),
@@ -132,7 +128,9 @@ def _add_model_commands(commands: Any) -> None:
         "--bundle", type=Path, metavar="FOLDER", help="(default: the newest stored bundle)"
     )
 
-    ask = _add(commands, "ask", (_COMMANDS, "ask_service"), "request a decision from the service")
+    ask = add_command(
+        commands, "ask", (_COMMANDS, "ask_service"), "request a decision from the service"
+    )
     ask.add_argument("request", type=Path, metavar="REQUEST.json")
     where = ask.add_mutually_exclusive_group()
     where.add_argument(
@@ -147,36 +145,10 @@ def _add_model_commands(commands: Any) -> None:
     ask.add_argument("--out", type=Path, metavar="FILE", help="save the answer's JSON here")
 
 
-def _add_run(commands: Any) -> None:
-    run = _add(
-        commands,
-        "run",
-        ("serving.operations.run", "run_service"),
-        "run the service with the newest stored model until it is stopped",
-    )
-    run.add_argument("--host", default=HOST, help="IP address (default: %(default)s)")
-    run.add_argument("--port", type=int, default=PORT, help="(default: %(default)s)")
-
-
-def _add_portfolio(commands: Any) -> None:
-    portfolio = _add(
-        commands,
-        "portfolio",
-        ("serving.portfolio.command", "decide_portfolio"),
-        "decide on every account of a portfolio, from Parquet to Parquet",
-    )
-    add_portfolio_options(portfolio)
-    check = _add(
-        commands,
-        "portfolio-check",
-        ("serving.portfolio.command", "check_portfolio"),
-        "compare the decisions of a recorded run with the audit log; ends with 1 if any differ",
-    )
-    add_check_options(check)
-
-
 def _add_key_commands(commands: Any) -> None:
-    new = _add(commands, "new", (_COMMANDS, "create_key"), "create an API key and print it once")
+    new = add_command(
+        commands, "new", (_COMMANDS, "create_key"), "create an API key and print it once"
+    )
     new.add_argument(
         "--tenant", required=True, help="lender that the key belongs to; it sees only its own data"
     )
@@ -197,15 +169,17 @@ def _add_key_commands(commands: Any) -> None:
         metavar="NAME",
         help="person, team or program that holds the key; reviews record it (default: unknown)",
     )
-    _add(commands, "list", (_COMMANDS, "list_keys"), "list all API keys, without their secrets")
-    revoke = _add(
+    add_command(
+        commands, "list", (_COMMANDS, "list_keys"), "list all API keys, without their secrets"
+    )
+    revoke = add_command(
         commands,
         "revoke",
         (_COMMANDS, "revoke_key"),
         "revoke an API key; a running service refuses it two seconds later",
     )
     revoke.add_argument("key_id", metavar="KEY_ID", help="as `keys list` shows it")
-    adopt = _add(
+    adopt = add_command(
         commands,
         "adopt",
         (_COMMANDS, "adopt_keys"),
@@ -215,7 +189,7 @@ def _add_key_commands(commands: Any) -> None:
 
 
 def _add_audit_commands(commands: Any) -> None:
-    _add(
+    add_command(
         commands,
         "verify",
         (_AUDIT, "verify_audit_log"),
@@ -225,12 +199,13 @@ def _add_audit_commands(commands: Any) -> None:
     _add_due(commands)
     _add_backup(commands)
     _add_erase(commands)
-    _add_replay(commands)
+    add_replay(commands)
+    add_backfill(commands)
     _add_export(commands)
 
 
 def _add_due(commands: Any) -> None:
-    due = _add(
+    due = add_command(
         commands,
         "due",
         (_AUDIT, "list_due_accounts"),
@@ -240,7 +215,7 @@ def _add_due(commands: Any) -> None:
     due.add_argument("--tenant", help="accounts of this lender only")
     due.add_argument(
         "--until",
-        type=_parse_day,
+        type=parse_day,
         metavar="YYYY-MM-DD",
         help="the last day, on the lender's clock (default: today)",
     )
@@ -248,7 +223,7 @@ def _add_due(commands: Any) -> None:
 
 
 def _add_backup(commands: Any) -> None:
-    backup = _add(
+    backup = add_command(
         commands,
         "backup",
         (_BACKUP, "backup_record"),
@@ -264,7 +239,7 @@ def _add_backup(commands: Any) -> None:
         action="store_true",
         help="keep the copy although the audit log does not verify; ends with 1",
     )
-    restore = _add(
+    restore = add_command(
         commands,
         "restore",
         (_BACKUP, "restore_record"),
@@ -275,7 +250,7 @@ def _add_backup(commands: Any) -> None:
 
 
 def _add_erase(commands: Any) -> None:
-    erase = _add(
+    erase = add_command(
         commands,
         "erase",
         (_ERASE, "erase_data_subjects"),
@@ -328,36 +303,15 @@ def _add_erase(commands: Any) -> None:
     )
 
 
-def _add_replay(commands: Any) -> None:
-    replay = _add(
-        commands,
-        "replay",
-        (_AUDIT, "replay_decisions"),
-        "decide again with the same bundle and compare the bytes; ends with 1 if any differ or are "
-        "left out",
-    )
-    _add_period(replay)
-    _add_allow_erased(replay)
-    replay.add_argument("--decision", metavar="ID", help="replay this decision only")
-    replay.add_argument(
-        "--bundle",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="bundle in addition to the stored ones; can be repeated",
-    )
-
-
 def _add_export(commands: Any) -> None:
-    export = _add(
+    export = add_command(
         commands,
         "export",
         (_AUDIT, "export_decisions"),
         "write the decisions of a period as JSON lines; docs/service/audit_log.md lists the fields",
     )
-    _add_period(export)
-    _add_allow_erased(export)
+    add_period(export)
+    add_allow_erased(export)
     export.add_argument("--tenant", help="decisions of this lender only")
     export.add_argument(
         "--asked",
@@ -371,30 +325,6 @@ def _add_export(commands: Any) -> None:
         help="a new file (default: stdout)",
     )
     export.add_argument("--overwrite", action="store_true", help="replace a file that exists")
-
-
-def _add_allow_erased(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow-erased",
-        action="store_true",
-        help="end with 0 although decisions of erased customers cannot be read",
-    )
-
-
-def _add_period(parser: argparse.ArgumentParser) -> None:
-    for name, meaning in (("--since", "first"), ("--until", "last")):
-        parser.add_argument(
-            name, type=_parse_day, metavar="YYYY-MM-DD", help=f"the {meaning} day, UTC"
-        )
-
-
-def _parse_day(text: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a day such as 2026-11-26, got {text!r}"
-        ) from None
 
 
 if __name__ == "__main__":

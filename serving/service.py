@@ -5,6 +5,7 @@ bentoml serve serving.service:LimitReduction
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import sys
@@ -23,6 +24,7 @@ from serving.api.bento import (
     HTTP_LOGGER,
     answers_errors,
     input_spec,
+    on_hangup,
     output_spec,
     restart_workers_at_once,
 )
@@ -42,8 +44,15 @@ from serving.reviews.service import Reviews
 from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request
+from serving.storage.bundles.active import ActiveFolder, active_folder, folder_of
+from serving.storage.bundles.apart import activate_apart
+from serving.storage.bundles.canary import canary_file
+from serving.storage.bundles.follow import Follower
+from serving.storage.bundles.held import HeldBundles
+from serving.storage.bundles.series import bundle_state
+from serving.storage.bundles.start import check_canary, choose_start
+from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL, stated_digest
 from serving.storage.container import check_lasting
-from serving.storage.models import BUNDLE_FOLDER, MODEL
 from serving.storage.settings import fix_paths, read_drain, read_settings
 from serving.telemetry.logs import ValueFilter
 from serving.telemetry.spans import stop_spans
@@ -83,12 +92,18 @@ class LimitReduction:
         # up to one switch interval to get it back. So does the event loop while a batch is decided.
         sys.setswitchinterval(_SWITCH_INTERVAL)
         with ending_service():
-            self.bundle = self._load_bundle()
-            self.audit_log = AuditLog(read_settings())
+            settings = read_settings()
+            folder = self._active_folder = active_folder(settings)
+            self.bundles = HeldBundles(self._load_bundle(folder))
+            self.audit_log = AuditLog(settings)
             drain = read_drain()
-        self.decisions = Decisions(self.bundle, self.audit_log)
+            start = find_start()
+            image = "" if start is None else start.image
+            self._follower = Follower(self.bundles, folder, image, canary_file())
+            self._follower.start()
+        self.decisions = Decisions(self.bundles, self.audit_log)
         pool = self.decisions.pool
-        self.reviews = Reviews(self.bundle, self.audit_log, answer_again, pool)
+        self.reviews = Reviews(self.bundles, self.audit_log, answer_again, pool)
         logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
         self._shutdown = Shutdown(self.audit_log.close, drain)
         self._shutdown.watch()
@@ -101,7 +116,9 @@ class LimitReduction:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuse to start if a worker could not, and fix the bundle that all workers serve.
+        """Refuse to start if a worker could not, and fix the bundle that all workers start with.
+
+        It is the one that was activated last, or else the newest stored one.
 
         Raises :class:`serving.storage.errors.StorageError`,
         :class:`serving.decision.bundle.BundleError` and
@@ -113,19 +130,27 @@ class LimitReduction:
         fix_paths(settings)
         check_lasting(settings)
         check_single_writer(settings, service.worker_count)
+        check_canary()
         folder = Path(service.inner.stored.resolve().path) / BUNDLE_FOLDER
+        image = "" if service.bento is None else stated_digest(folder)
+        folder = choose_start(folder, image, active_folder(settings))
         bundle = load(folder)
         # What a worker opens: the database, its secrets, its checkpoints.
         AuditLog(settings).close()
         discard_token(token_file(settings))
-        announce(folder, bundle.digest)
+        announce(folder, bundle.digest, image)
         restart_workers_at_once()
+        on_hangup(lambda: activate_apart("--by", "SIGHUP"))
 
-    def _load_bundle(self) -> Bundle:
-        """Return the bundle of this start: digests and golden rows verify it."""
+    def _load_bundle(self, folder: ActiveFolder) -> Bundle:
+        """Return the bundle that decides now: digests and golden rows verify it."""
         start = find_start()
         if start is None:
             return load(Path(self.stored.path) / BUNDLE_FOLDER)
+        activation = folder.read()
+        if activation is not None and activation.image == start.image:
+            # Perhaps since the start: this worker may be in place of one that died.
+            return load(folder_of(activation))
         bundle = load(Path(start.bundle))
         if bundle.digest != start.digest:
             raise BundleError(
@@ -137,6 +162,7 @@ class LimitReduction:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """Write the waiting rows, sign a checkpoint, and send the last spans."""
+        self._follower.close()
         self.decisions.pool.close()
         self.audit_log.close()
         stop_spans()
@@ -150,7 +176,8 @@ class LimitReduction:
 
     async def __metrics__(self, counted: str) -> str:
         """Return the text of ``/metrics``: what was counted, and the state now."""
-        return counted + await read_state(self.audit_log, self.bundle)
+        state = await read_state(self.audit_log, self.bundles.active)
+        return counted + state + await asyncio.to_thread(bundle_state, self._active_folder)
 
     @bentoml.api(  # type: ignore[untyped-decorator]
         route="/v1/decisions",
@@ -222,12 +249,12 @@ class LimitReduction:
         except ConstraintError as error:
             path = json_path(("choices", error.field))
             raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, error.expected, path=path) from None
-        except ProductError:
-            raise self._unknown_products(by_path) from None
+        except ProductError as error:
+            raise self._unknown_products(by_path, error.known) from None
 
-    def _unknown_products(self, by_path: Mapping[str, Request]) -> ApiError:
-        known = sorted(self.bundle.comparisons)
-        message = f"expected a product of the model: {known}"
+    def _unknown_products(self, by_path: Mapping[str, Request], known: tuple[str, ...]) -> ApiError:
+        """Return the problem of requests for other products than those of their bundle."""
+        message = f"expected a product of the model: {[*known]}"
         faults = [
             Fault(path=f"{path}.product", message=message)
             for path, request in by_path.items()

@@ -45,7 +45,7 @@ import locale, sys
 from pathlib import Path
 from serving.__main__ import main as serving
 from serving.operations.pack import store
-from serving.storage.models import newest_bundle
+from serving.storage.bundles.store import newest_bundle
 from training.__main__ import main as training
 from training.data.dataset import load
 

@@ -6,16 +6,17 @@ The same requests and basis give the same bytes, for one account and for many.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from features.schema import StatementError
 from serving.audit_log.memory import DECIDED_ON, REVIEW_ON
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise_many, run_stages
 from serving.decision.policy.dates import local_date
-from serving.decision.policy.prior import Change, after
+from serving.decision.policy.prior import Change, PriorError, after
 from serving.decision.policy.since_last import Earlier
 from serving.decision.reasons.vector import full_vector
 from serving.decision.result import AdviceOptions, Advised, Decision, Found
@@ -173,6 +174,38 @@ def answer_in_full(
         detail = make_detail(vector, decision.arm)
         content = encode(answer.model_copy(update={"detail": detail}))
         by_account[decision.account_id] = AnsweredDecision(decision, content)
+    return [by_account[request.account_id] for request in requests]
+
+
+def answer_by_bundle(
+    answer: Callable[[Sequence[Request], bool, Basis], list[AnsweredDecision]],
+    requests: Sequence[Request],
+    bundles: Sequence[Bundle],
+    with_advice: bool,
+    basis: Basis,
+) -> list[AnsweredDecision]:
+    """Decide on each request with its own of the `bundles`, not with that of the `basis`.
+
+    `answer` is :func:`answer_in_full`, or :func:`answer_requests` of an endpoint, and raises what
+    that raises: the faults of all requests together.
+    """
+    by_digest = {bundle.digest: bundle for bundle in bundles}
+    if len(by_digest) == 1:
+        return answer(requests, with_advice, replace(basis, bundle=bundles[0]))
+    by_account: dict[str, AnsweredDecision] = {}
+    try:
+        for digest, bundle in by_digest.items():
+            own = [
+                request
+                for request, its in zip(requests, bundles, strict=True)
+                if its.digest == digest
+            ]
+            for answered in answer(own, with_advice, replace(basis, bundle=bundle)):
+                by_account[answered.decision.account_id] = answered
+    except (StatementError, PriorError):
+        # What is wrong with a request does not depend on the bundle; this lists all of it.
+        answer(requests, with_advice, basis)
+        raise
     return [by_account[request.account_id] for request in requests]
 
 

@@ -19,6 +19,7 @@ from _bentoml_sdk.service.openapi import generate_spec  # type: ignore[import-un
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.service.openapi.specification import OpenAPISpecification, PathItem
 from bentoml._internal.utils.cattr import bentoml_cattr
+from circus.sighandler import SysHandler  # type: ignore[import-untyped]
 from pydantic import BaseModel, create_model
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
@@ -37,6 +38,7 @@ __all__ = [
     "count_workers",
     "generate_document",
     "input_spec",
+    "on_hangup",
     "output_spec",
     "restart_workers_at_once",
     "schema_model",
@@ -121,6 +123,18 @@ def restart_workers_at_once() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, _look_for_dead_workers)
+
+
+def on_hangup(run: Callable[[], None]) -> None:
+    """Have the process that starts workers call `run` at SIGHUP.
+
+    Its supervisor (circus) takes that signal, and looks for a method that it does not have.
+    """
+
+    def handle(handler: SysHandler) -> None:
+        run()
+
+    SysHandler.handle_hup = handle
 
 
 def _look_for_dead_workers(number: int, frame: FrameType | None) -> None:

@@ -36,6 +36,7 @@ from serving.api.answers import (
     AnsweredDecision,
     Basis,
     Endpoint,
+    answer_by_bundle,
     answer_in_full,
     answer_requests,
     is_long,
@@ -60,6 +61,7 @@ from serving.reviews.workflow import review_by_policy
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Request
 from serving.schemas.prior import make_prior
+from serving.storage.bundles.held import Choice, HeldBundles
 from serving.storage.settings import BATCH_DEADLINES
 from serving.telemetry.metrics import count_decision
 from serving.telemetry.spans import span
@@ -74,7 +76,7 @@ def _utc_now() -> datetime.datetime:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Requests to decide on together.
+    """Requests to decide on together, with the bundles of `choice`.
 
     `deadline` is on ``time.monotonic``'s clock. `unique_key` names the idempotency key in the
     database, `earlier_unique_key` in rows of earlier versions, and `digest` identifies the request;
@@ -88,11 +90,12 @@ class _Job:
     unique_key: str | None
     earlier_unique_key: str | None
     digest: str | None
+    choice: Choice
 
 
 @dataclass(frozen=True, slots=True)
 class _Recalled:
-    """A request with the prior to decide with, be it null, and the earlier decision.
+    """A request with the prior to decide with, be it null, the earlier decision, and the bundle.
 
     `source` says where the prior is from. `follows` is the newest event of the account that it
     follows from; None if the caller stated it. `ended`: the audit log has a cut that the lender has
@@ -104,21 +107,23 @@ class _Recalled:
     follows: int | None
     ended: bool
     earlier: Earlier | None
+    bundle: Bundle
 
 
 class Decisions:
-    """Answers requests with one bundle, and stores the answers in one audit log.
+    """Answers requests with the bundles that are held, and stores the answers in one audit log.
 
-    `now` is the clock that decides when a decision is made.
+    A bundle alone is the active one. `now` is the clock that decides when a decision is made.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundles: HeldBundles | Bundle,
         audit_log: AuditLog,
         now: Callable[[], datetime.datetime] = _utc_now,
     ) -> None:
-        self._bundle, self._audit_log, self._now = bundle, audit_log, now
+        self._bundles = HeldBundles.of(bundles)
+        self._audit_log, self._now = audit_log, now
         self.key_locks = KeyLocks()
         self.pool = WorkPool()
 
@@ -163,6 +168,7 @@ class Decisions:
             unique_key=unique_key,
             earlier_unique_key=earlier,
             digest=digest,
+            choice=self._bundles.choose(self._audit_log.secrets.id_key),
         )
 
     async def _decide_as_newest(self, job: _Job) -> list[bytes]:
@@ -230,8 +236,8 @@ class Decisions:
                 entries = self._rows(job, answers, recalled)
         with span("store"):
             await self._audit_log.append(entries, job.deadline)
-        for answer in answers:
-            count_decision(answer.counted(self._bundle))
+        for answer, one in zip(answers, recalled, strict=True):
+            count_decision(answer.counted(one.bundle))
         return [answer.content for answer in answers]
 
     async def _recall(self, job: _Job) -> list[_Recalled]:
@@ -248,6 +254,7 @@ class Decisions:
                 one,
                 memories.get(one.account_id, NOTHING),
                 earlier_of(latest.get(one.account_id)),
+                job.choice.of(one.account_id),
             )
             for one in job.requests
         ]
@@ -278,16 +285,16 @@ class Decisions:
     def _answers(
         self, job: _Job, recalled: Sequence[_Recalled], now: datetime.datetime
     ) -> list[AnsweredDecision]:
-        """Decide on requests of a job, which have their priors by now."""
-        id_key = self._audit_log.secrets.id_key
-        requests = [one.request for one in recalled]
+        """Decide on requests of a job, which have their priors by now, each with its bundle."""
         earlier = {
             one.request.account_id: one.earlier for one in recalled if one.earlier is not None
         }
-        basis = Basis(self._bundle, now, id_key, earlier)
-        if job.context.with_detail:
-            return answer_in_full(requests, job.context.with_advice, basis)
-        return answer_requests(job.endpoint, requests, job.context.with_advice, basis)
+        basis = Basis(job.choice.active, now, self._audit_log.secrets.id_key, earlier)
+        requests = [one.request for one in recalled]
+        bundles = [one.bundle for one in recalled]
+        plain = functools.partial(answer_requests, job.endpoint)
+        answer = answer_in_full if job.context.with_detail else plain
+        return answer_by_bundle(answer, requests, bundles, job.context.with_advice, basis)
 
     def _rows(
         self, job: _Job, answers: Sequence[AnsweredDecision], recalled: Sequence[_Recalled]
@@ -305,7 +312,7 @@ class Decisions:
         decision, context = answer.decision, job.context
         unique_key = None if job.unique_key is None else _unique_key_at(job.unique_key, place)
         metadata = answer.metadata(
-            job.endpoint, context.with_advice, self._bundle, context.with_detail
+            job.endpoint, context.with_advice, recalled.bundle, context.with_detail
         )
         metadata["prior"] = recalled.source
         if recalled.ended and decision.notice is None:
@@ -349,10 +356,12 @@ def earlier_unique_key(named: bytes) -> str:
     return "key:" + hashlib.sha256(named).hexdigest()
 
 
-def _recalled(request: Request, memory: Memory, earlier: Earlier | None) -> _Recalled:
+def _recalled(
+    request: Request, memory: Memory, earlier: Earlier | None, bundle: Bundle
+) -> _Recalled:
     """Return the request with its own prior, or with that of the audit log."""
     if request.states_prior:
-        return _Recalled(request, "request", None, ended=False, earlier=earlier)
+        return _Recalled(request, "request", None, False, earlier, bundle)
     latest = max(request.statements, key=lambda statement: statement.month)
     as_of = datetime.date.fromisoformat(f"{latest.month}-01")
     limit = latest.__dict__["credit_limit"]
@@ -364,6 +373,7 @@ def _recalled(request: Request, memory: Memory, earlier: Earlier | None) -> _Rec
         follows=memory.newest_event,
         ended=had_cut and (prior is None or not prior.cuts),
         earlier=earlier,
+        bundle=bundle,
     )
 
 

@@ -20,8 +20,17 @@ Kind = Literal[
     "key_created",
     "key_adopted",
     "key_revoked",
+    "activation",
 ]
 
+# Rows of commands, which no service writes.
+KINDS_OF_COMMANDS: tuple[Kind, ...] = (
+    "erasure",
+    "key_created",
+    "key_adopted",
+    "key_revoked",
+    "activation",
+)
 TRACE = "trace"  # in the metadata: the id of the trace of the request, 32 hex digits
 
 
@@ -32,7 +41,8 @@ class NewEntry:
     entry_id: str
     kind: Kind
     # The id of the decision that the entry is about (a decision's own id); of an erasure, the id of
-    # the person (data_subject); of an API key, the key's; of a part of a portfolio, the run's.
+    # the person (data_subject); of an API key, the key's; of an activation, the digest of the
+    # bundle; of a part of a portfolio, the id of the run.
     subject: str
     tenant: str
     caller: str  # id of the API key that sent the request

@@ -41,8 +41,9 @@ from serving.decision.config.economics import LearntEconomics
 from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import Wording, read_wording
 from serving.decision.reasons.comparison import Comparison, make_comparison
+from serving.decision.scoring.leaf_values import make_leaf_values
 from serving.decision.scoring.lightgbm_trees import TreeError, read_trees
-from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, score
+from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, check_tables, score
 from serving.decision.scoring.shapley import make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees
 from serving.decision.scoring.single_row import SingleRow
@@ -342,20 +343,19 @@ def _check_reference(parts: Parts) -> None:
 
 
 def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
-    """The model with its explainers.
-
-    It is tried on every reference row, on which our tables and LightGBM must agree.
-    """
+    """The model with its explainers and tables, which must agree on every reference row."""
     by_product = parts.reference.partition_by("product", as_dict=True)
     populations = {str(product): _rows(rows) for (product,), rows in by_product.items()}
     try:
-        layout = flatten_trees(read_trees(model))
+        forest = read_trees(model)
+        layout = flatten_trees(forest)
         explainers = {
             product: make_explainer(layout, rows) for product, rows in populations.items()
         }
-        scorer = Scorer(model, parts.calibration, explainers, SingleRow(model))
+        tables = make_leaf_values(forest, layout)
+        scorer = Scorer(model, parts.calibration, explainers, SingleRow(model), tables)
         for product, rows in populations.items():
-            score(rows, [product] * len(rows), scorer)
+            check_tables(rows, score(rows, [product] * len(rows), scorer), scorer)
     except (TreeError, AdditivityError) as error:
         raise BundleError(f"model.txt: {error}") from error
     return scorer

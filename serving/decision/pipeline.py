@@ -304,12 +304,13 @@ def _check_no_future_months(read: Statements, today: datetime.date) -> None:
 
 def _check_products(read: Statements, bundle: Bundle) -> None:
     """Raise :class:`ProductError` if a product has no reference population."""
-    known = bundle.comparisons.keys()
+    known = tuple(sorted(bundle.comparisons))
     unknown = [place for place, product in enumerate(read.products) if product not in known]
     if unknown:
         raise ProductError(
-            f"expected a product of {sorted(known)}, got {read.products[unknown[0]]!r} "
-            f"for account {read.account_ids[unknown[0]]} and {len(unknown) - 1} more"
+            f"expected a product of {[*known]}, got {read.products[unknown[0]]!r} "
+            f"for account {read.account_ids[unknown[0]]} and {len(unknown) - 1} more",
+            known,
         )
 
 

@@ -29,7 +29,14 @@ from serving.decision.scoring.score import Scores
 
 
 class ProductError(ValueError):
-    """An account has a product without a reference population in the bundle."""
+    """An account has a product without a reference population in the bundle.
+
+    ``known`` are the products of the bundle, sorted.
+    """
+
+    def __init__(self, message: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.known = known
 
 
 @notebook_display

@@ -1,4 +1,4 @@
-"""The commands that read the audit log: verify, replay, export, due; each takes its options."""
+"""The commands that read the audit log: verify, export, due; each takes its options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from cryptography.exceptions import InvalidTag
 from sqlalchemy.exc import DBAPIError
 
 from serving.audit_log import checkpoints
-from serving.audit_log.entry import Entry
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
@@ -22,13 +21,13 @@ from serving.audit_log.rows import read_chain_head
 from serving.audit_log.verify import VerificationReport, verify
 from serving.decision.config.policy import read_policy
 from serving.decision.policy.dates import local_date
+from serving.operations.decide_again.replay import period
 from serving.operations.export import ExportedDecision, export, line
 from serving.operations.new_file import check_not_of_record, write_private
-from serving.operations.replay import Bundles, period, replay, replay_text
 from serving.reviews.due import DueAccount, all_due
+from serving.storage.bundles.store import newest_bundle
 from serving.storage.database import COMMAND_SECONDS, Database, open_database
 from serving.storage.errors import StorageError
-from serving.storage.models import newest_bundle, stated_digest, stored_bundles
 from serving.storage.settings import StorageSettings, read_settings
 
 
@@ -128,20 +127,6 @@ def report_text(report: VerificationReport) -> str:
     return "\n".join([*lines, f"not seen     {_unseen(report)}"])
 
 
-def replay_decisions(options: argparse.Namespace) -> int:
-    """Print how many decisions come out the same; returns 1 if any differ or are left out."""
-    days = period(options.since, options.until)
-    if options.decision is not None and days != (None, None):
-        raise StorageError("expected --decision, or --since and --until, got both")
-    # A folder that is named on the command line replaces a stored bundle with the same digest.
-    folders = stored_bundles() | {stated_digest(folder): folder for folder in options.bundle}
-    with open_audit_log() as log:
-        chosen = _chosen_decisions(log.reader, options.decision, days)
-        done = replay(chosen, Bundles(folders), log.secrets.id_key, log.reader.by_id)
-    print(replay_text(done))
-    return 0 if done.succeeded(options.allow_erased) else 1
-
-
 def export_decisions(options: argparse.Namespace) -> int:
     """Write the decisions of a period as JSON lines; returns 1 if any content is left out."""
     since, until = period(options.since, options.until)
@@ -171,8 +156,8 @@ def list_due_accounts(options: argparse.Namespace) -> None:
 
     Raises:
         StorageError: there is no audit log, or it has no such tenant.
-        serving.storage.models.NoStoredModel: no model is stored, whose policy says which day today
-            is, and no day was given.
+        serving.storage.bundles.store.NoStoredModel: no model is stored, whose policy says which
+            day today is, and no day was given.
     """
     until = options.until or _today()
     count = 0
@@ -226,19 +211,6 @@ def _unseen(report: VerificationReport) -> str:
         f"changes after the newest checkpoint, now {report.unwitnessed} row(s): whoever can write "
         "the database could cut them off, rewrite them or add to them"
     )
-
-
-def _chosen_decisions(
-    reader: Reader, decision_id: str | None, days: tuple[str | None, str | None]
-) -> Iterable[Entry]:
-    if decision_id is None:
-        return reader.of_kind(("decision",), None, *days)
-    found = reader.by_id(decision_id)
-    if found is None or found.kind != "decision":
-        raise StorageError(
-            f"expected the id of a decision, got {decision_id!r}: there is no such decision"
-        )
-    return [found]
 
 
 def _print_lines(lines: Iterator[str]) -> int:

@@ -20,7 +20,7 @@ from serving.operations.explain import answer_text, stages_text
 from serving.operations.pack import PackError, build, check_reason, fetch, store
 from serving.schemas.base import parse
 from serving.schemas.decision import Request, statements_table
-from serving.storage.models import newest_bundle
+from serving.storage.bundles.store import newest_bundle
 from serving.storage.settings import read_settings
 from serving.web.errors import ApiError
 

@@ -11,13 +11,17 @@ from serving.decision.result import ProductError
 from serving.operations.client import ServiceError
 from serving.operations.pack import PackError
 from serving.portfolio.errors import PortfolioError
+from serving.storage.bundles.store import NoStoredModel
 from serving.storage.errors import StorageError
-from serving.storage.models import NoStoredModel
 from serving.telemetry.settings import TelemetryError
 
 
 class NothingDone(ValueError):
     """What was asked for is not there or not plausible, so the command did nothing."""
+
+
+class NotActivated(ValueError):
+    """A bundle that was refused; the one that decided goes on."""
 
 
 class RequestFileError(ValueError):
@@ -29,6 +33,7 @@ USER_ERRORS = (
     BundleError,
     KeyRefused,
     NoStoredModel,
+    NotActivated,
     NothingDone,
     OSError,
     PackError,

@@ -15,7 +15,7 @@ import bentoml
 from serving import PROJECT
 from serving.decision import bundle
 from serving.decision.golden import load
-from serving.storage.models import BUNDLE_FOLDER, MODEL, model_store, stored_models
+from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL, model_store, stored_models
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

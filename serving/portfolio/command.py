@@ -15,7 +15,7 @@ from serving.portfolio.order import Order
 from serving.portfolio.proof import KeepProof, check_run, prove_keep
 from serving.portfolio.run import MANIFEST, Result, run, totals_in
 from serving.portfolio.totals import Total, Totals
-from serving.storage.models import newest_bundle
+from serving.storage.bundles.store import newest_bundle
 from serving.storage.settings import read_settings
 
 _SECONDS_BETWEEN_LINES = 2.0

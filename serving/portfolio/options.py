@@ -6,10 +6,33 @@ import argparse
 import datetime
 import os
 from pathlib import Path
+from typing import Any
+
+_COMMAND = "serving.portfolio.command"
 
 
-def add_portfolio_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+def add_portfolio_commands(commands: Any) -> None:
+    """Add the commands ``portfolio`` and ``portfolio-check``."""
+    decide = "decide on every account of a portfolio, from Parquet to Parquet"
+    portfolio = commands.add_parser("portfolio", help=decide, description=decide)
+    portfolio.set_defaults(run=(_COMMAND, "decide_portfolio"))
+    _add_places(portfolio)
+    _add_contents(portfolio)
+    _add_record(portfolio)
+    compare = (
+        "compare the decisions of a recorded run with the audit log; ends with 1 if any differ"
+    )
+    check = commands.add_parser("portfolio-check", help=compare, description=compare)
+    check.set_defaults(run=(_COMMAND, "check_portfolio"))
+    check.add_argument("folder", type=Path, metavar="FOLDER", help="of a run that was recorded")
+    check.add_argument(
+        "--account",
+        metavar="ID",
+        help="print the proof that this account plainly kept its limit, as JSON",
+    )
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "statements",
         type=Path,
@@ -26,6 +49,9 @@ def add_portfolio_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle", type=Path, metavar="FOLDER", help="(default: the newest stored bundle)"
     )
+
+
+def _add_contents(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decided-at",
         type=_parse_time,
@@ -55,6 +81,9 @@ def add_portfolio_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the contribution of each feature of the model too",
     )
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tenant",
         help="take this lender's earlier decisions from the audit log (default: there were none)",
@@ -80,16 +109,6 @@ def add_portfolio_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="list accounts with faults here and decide on the others (default: stop)",
-    )
-
-
-def add_check_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``python -m serving portfolio-check``."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a run that was recorded")
-    parser.add_argument(
-        "--account",
-        metavar="ID",
-        help="print the proof that this account plainly kept its limit, as JSON",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import json
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -12,8 +11,7 @@ from pydantic import ValidationError
 
 from features.schema import StatementError
 from serving.audit_log.entry import Entry
-from serving.decision.bundle import Bundle, BundleError
-from serving.decision.golden import load
+from serving.decision.bundle import Bundle
 from serving.decision.policy.prior import PriorError
 from serving.decision.policy.since_last import Earlier
 from serving.decision.result import ProductError
@@ -21,7 +19,7 @@ from serving.reviews.errors import conflict
 from serving.reviews.workflow import decision_in
 from serving.schemas.decision import Request, read_requests
 from serving.schemas.statement import AS_STORED
-from serving.storage.models import find_bundle
+from serving.storage.bundles.held import HeldBundles
 from serving.storage.timestamps import decode_time
 
 EARLIER = "earlier"  # in the metadata of a decision: the id of the earlier one, if there was one
@@ -45,13 +43,12 @@ class AnswerAgain(Protocol):
         ...
 
 
-def past_bundle(decision: Entry, present: Bundle) -> Bundle:
-    """Return the bundle that made a decision; `present` is the one that decides now.
+def past_bundle(decision: Entry, bundles: HeldBundles) -> Bundle:
+    """Return the bundle that made a decision; it takes a second if it is not in memory.
 
     Raises ApiError (409) if it is not stored any more, or cannot be read any more.
     """
-    digest = decision.metadata["model"]["bundle"]
-    bundle = present if digest == present.digest else _load_bundle(digest)
+    bundle = bundles.find(decision.metadata["model"]["bundle"])
     if bundle is None:
         raise conflict("the bundle that decided is not stored here any more, or is too old to read")
     return bundle
@@ -88,7 +85,7 @@ def earlier_of(decision: Entry | None) -> Earlier | None:
 
 def full_vector_of(
     decision: Entry,
-    present: Bundle,
+    bundles: HeldBundles,
     answer_again: AnswerAgain,
     id_keys: Sequence[bytes],
     earlier: Earlier | None = None,
@@ -105,7 +102,7 @@ def full_vector_of(
     if "detail" in recorded:
         stored: dict[str, Any] = recorded["detail"]
         return stored
-    bundle = past_bundle(decision, present)
+    bundle = past_bundle(decision, bundles)
     decided_at = datetime.datetime.fromisoformat(recorded["decided_at"])
     try:
         request = _request_of(decision)
@@ -138,15 +135,3 @@ def _request_of(decision: Entry) -> Request:
     # A request for advice has the customer's choices too, which decide nothing.
     fields = {name: stored[name] for name in Request.model_fields if name in stored}
     return Request.model_validate_json(json.dumps(fields), context=AS_STORED)
-
-
-@functools.lru_cache(maxsize=4)
-def _load_bundle(digest: str) -> Bundle | None:
-    folder = find_bundle(digest)
-    if folder is None:
-        return None
-    try:
-        return load(folder)
-    except BundleError:
-        # Of an earlier format.
-        return None

@@ -10,13 +10,13 @@ from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.log import AuditLog
 from serving.audit_log.reader import Reader
 from serving.auth.caller import Caller
-from serving.decision.config.policy import Policy
 from serving.decision.policy.dates import local_date
 from serving.reviews.due import PAGE_SIZE, DueAccount, read_due
 from serving.reviews.errors import not_found
 from serving.reviews.past_decision import earlier_id
 from serving.reviews.workflow import Review, reviews_of
 from serving.schemas.review import UNDER_WAY, State
+from serving.storage.bundles.held import HeldBundles
 from serving.web.errors import ApiError, single_fault
 
 _FIRST_DAY = datetime.date(1970, 1, 1)
@@ -29,11 +29,11 @@ NoticeAndRows = tuple[Entry, list[Entry]]
 class ReviewQueries:
     """Reads one audit log; each caller sees the rows of the own tenant only.
 
-    `policy` has the lender's clock.
+    The policy of the active one of the `bundles` has the lender's clock.
     """
 
-    def __init__(self, policy: Policy, audit_log: AuditLog) -> None:
-        self._policy, self._audit_log = policy, audit_log
+    def __init__(self, bundles: HeldBundles, audit_log: AuditLog) -> None:
+        self._bundles, self._audit_log = bundles, audit_log
 
     async def about(self, decision_id: str, caller: Caller) -> list[Entry]:
         """Return the rows about a decision, the decision first.
@@ -163,7 +163,7 @@ class ReviewQueries:
 
     def today(self) -> datetime.date:
         """Return the day on the lender's clock."""
-        return local_date(datetime.datetime.now(datetime.UTC), self._policy)
+        return local_date(datetime.datetime.now(datetime.UTC), self._bundles.active.policy)
 
     async def _row(self, entry_id: str, kinds: Sequence[Kind], caller: Caller) -> Entry:
         """Return the last row of the page before; ApiError (422) if the tenant has no such row."""

@@ -52,6 +52,7 @@ from serving.schemas.review import (
     State,
     WithdrawalRequest,
 )
+from serving.storage.bundles.held import HeldBundles
 from serving.web.errors import statement_error
 from serving.web.work_pool import WorkPool
 
@@ -83,21 +84,21 @@ class _Step:
 class Reviews:
     """Reviews of the decisions in one audit log.
 
-    `bundle` is the one that decides now; `answer_again` decides on corrected statements, on a
-    thread of `pool`. `queries` reads.
+    `bundles` has the one that decides now, and earlier ones; a bundle alone decides now.
+    `answer_again` decides on corrected statements, on a thread of `pool`. `queries` reads.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundles: HeldBundles | Bundle,
         audit_log: AuditLog,
         answer_again: AnswerAgain,
         pool: WorkPool | None = None,
     ) -> None:
         self._pool = WorkPool() if pool is None else pool
-        self._bundle, self._audit_log = bundle, audit_log
+        self._bundles, self._audit_log = HeldBundles.of(bundles), audit_log
         self._answer_again = answer_again
-        self.queries = ReviewQueries(bundle.policy, audit_log)
+        self.queries = ReviewQueries(self._bundles, audit_log)
 
     async def open(self, decision_id: str, body: ReviewRequest, context: RequestContext) -> str:
         """Open a customer's review and return its id; it replaces one that the policy opened.
@@ -112,7 +113,7 @@ class Reviews:
             corrected = await self._pool.run(context.caller.key_id, 1.0, decide)
         earlier = reviews_of(rows)
         days = datetime.timedelta(days=DAYS_TO_DECIDE)
-        decide_by = local_date(now, self._bundle.policy) + days
+        decide_by = local_date(now, self._bundles.active.policy) + days
         by = actor_metadata(context.caller)
         entries: list[NewEntry] = []
         for review in (review for review in earlier if review.under_way):
@@ -187,12 +188,13 @@ class Reviews:
                 "another person has taken it: "
                 "to take it over, start it again and say instead_of whom"
             )
-        policy = self._bundle.policy
+        present = self._bundles.active
+        policy = present.policy
         decision = step.rows[0]
         account_id = decision_in(decision)["account_id"]
         memory = await self._recall(account_id, context)
         outcome = ReviewDecision(
-            account=name_account(account_id, decision.metadata["product"], self._bundle.wording),
+            account=name_account(account_id, decision.metadata["product"], present.wording),
             asked_by=step.review.asked_by,
             outcome=body.outcome,
             before=limit_in_force(step.rows, memory),
@@ -263,7 +265,7 @@ class Reviews:
         id_keys = (self._audit_log.secrets.id_key, UNKEYED)
         return full_vector_of(
             decision,
-            self._bundle,
+            self._bundles,
             self._answer_again,
             id_keys,
             earlier_of(earlier),
@@ -271,7 +273,7 @@ class Reviews:
 
     def _decide_again(self, decision: Entry, body: ReviewRequest, now: datetime.datetime) -> bytes:
         """Return the answer on the corrected statements, by the bundle that decided first."""
-        bundle = past_bundle(decision, self._bundle)
+        bundle = past_bundle(decision, self._bundles)
         statements = [statement.model_dump() for statement in body.statements or ()]
         original = json.loads(decision.request_body or b"{}")
         as_of = max(statement["month"] for statement in original["statements"])

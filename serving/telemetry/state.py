@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 BACKLOG = ("notices", "reviews", "looks")
@@ -26,8 +26,42 @@ def state_text(
     `bundle` has the labels of the bundle in service. `backlog` has the number of entries by list
     (:data:`BACKLOG`) and by when they are to be done; empty = the database does not answer.
     """
+    return _text(list(_families(ready, bundle, backlog)))
+
+
+def bundle_text(
+    workers: Mapping[tuple[str, str], int],
+    canary_share: float,
+    activations: Mapping[str, int],
+) -> str:
+    """Return the series of the bundles that the workers serve.
+
+    `workers` has the number of workers by bundle and role, ``active`` or ``canary``;
+    `canary_share` is the largest of a worker, and `activations` has their number by outcome.
+    """
+    served = GaugeMetricFamily(
+        "clearline_bundle_workers", "Workers that serve a bundle.", labels=["bundle", "role"]
+    )
+    for (bundle, role), count in workers.items():
+        served.add_metric([bundle, role], float(count))
+    share = GaugeMetricFamily(
+        "clearline_canary_share",
+        "Share of the accounts on which the canary decides.",
+        value=canary_share,
+    )
+    counted = CounterMetricFamily(
+        "clearline_activations",
+        "Bundles that were activated: taken over, or refused.",
+        labels=["outcome"],
+    )
+    for outcome, count in activations.items():
+        counted.add_metric([outcome], float(count))
+    return _text([served, share, counted])
+
+
+def _text(families: Sequence[Metric]) -> str:
     registry = CollectorRegistry()
-    registry.register(_Families(list(_families(ready, bundle, backlog))))
+    registry.register(_Families(families))
     return generate_latest(registry).decode()
 
 
@@ -54,9 +88,9 @@ def _families(
 class _Families(Collector):
     """A collector of families that were made before; prometheus_client needs one."""
 
-    def __init__(self, families: list[GaugeMetricFamily]) -> None:
+    def __init__(self, families: Sequence[Metric]) -> None:
         self._families = families
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Yield the families."""
         yield from self._families

@@ -48,9 +48,10 @@ class Start:
     digest: str  # of the bundle
     reason_file: str  # where a worker leaves the reason why it cannot start
     ends: bool  # whether a worker may end the supervising process
+    image: str = ""  # the digest of the bundle in the Bento that runs; "" without a Bento
 
 
-def announce(bundle: Path, digest: str) -> None:
+def announce(bundle: Path, digest: str, image: str = "") -> None:
     """Hand this bundle to the workers that this process will start.
 
     They may end this process only if it is a command that does nothing but serve.
@@ -63,6 +64,7 @@ def announce(bundle: Path, digest: str) -> None:
         bundle=str(bundle.absolute()),
         digest=digest,
         reason_file=str(reason_file),
+        image=image,
         ends=_is_serve_command(),
     )
     os.environ[_VARIABLE] = json.dumps(asdict(start))

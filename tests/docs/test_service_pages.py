@@ -67,6 +67,8 @@ def results(
     folder = tmp_path_factory.mktemp("pages")
     (folder / ".clearline").mkdir()
     # As the pages say: each of their decisions is the first on the account.
+    (folder / "exports").mkdir()
+    (folder / "exports" / "bundle").symlink_to(bundle_folder)
     request = json.dumps(examples.REQUEST | {"prior": None})
     (folder / "request.json").write_text(request, encoding="utf-8")
     settings = settings_for(folder / ".clearline") | {"CLEARLINE_DEADLINE": "30"}
@@ -223,6 +225,8 @@ def test_operations_md_copies_verifies_replays_exports_and_erases(results: Resul
     assert f"{rows.total()}" in verified
     [replayed] = results.outputs("operations.md", "serving replay")
     assert f"{rows['decision']}" in replayed
+    [compared] = results.outputs("operations.md", "serving backfill")
+    assert f"compared, each change attributed: {rows['decision']}\n" in compared
 
     [exported] = results.outputs("operations.md", "serving export")
     assert exported.startswith(f"decisions {rows['decision']}")

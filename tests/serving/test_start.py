@@ -36,11 +36,11 @@ from serving.operations.client import (
     start_service_process,
 )
 from serving.operations.pack import store
-from serving.operations.run import run_service
+from serving.operations.serve.run import run_service
 from serving.schemas import examples
 from serving.service import LimitReduction
+from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL, newest_bundle
 from serving.storage.errors import StorageError
-from serving.storage.models import BUNDLE_FOLDER, MODEL, newest_bundle
 from tests.golden.remake import BUNDLE
 from tests.support.each import each
 from tests.support.paths import ROOT

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from serving.api.answers import Basis, Endpoint, answer_requests
-from serving.audit_log.entry import NewEntry
+from serving.audit_log.entry import Entry, NewEntry
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
 from serving.schemas import examples
@@ -50,4 +50,25 @@ def decision_entry(
         metadata=answered.metadata(endpoint, with_advice, bundle),
         request_body=request.model_dump_json().encode(),
         response_body=answered.content,
+    )
+
+
+def stored_entry(draft: NewEntry) -> Entry:
+    """The entry as a reader gives it back, without a database."""
+    return Entry(
+        seq=1,
+        entry_id=draft.entry_id,
+        kind=draft.kind,
+        subject=draft.subject,
+        tenant=draft.tenant,
+        caller=draft.caller,
+        at=draft.at,
+        data_subject="a person",
+        metadata=draft.metadata,
+        request_body=draft.request_body,
+        response_body=draft.response_body,
+        unique_key=draft.unique_key,
+        digest=draft.digest,
+        due=draft.due,
+        erased=False,
     )

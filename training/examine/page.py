@@ -73,11 +73,15 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "decision is asked every month, its answers in force. `complete`: the share of answers by "
         "whose margin the whole limit would come back, in the months in which the half-year is "
         "complete, so that the statements say what they said at the cut; the aim is at most 5 %. "
-        "`between`: the same in the other months, in which the same acts stand in another order. "
-        "A model that weighs recent months more finds some of these orders less risky, and would "
-        "not have cut on them. `restored`: the whole limit came back in some month; `cut_after`: "
-        "of these, cut again within twelve months. So the answer to the same statements is the "
-        "same, and who goes on as before may get the limit back for a few months.",
+        "`between`: the same in the other months, in which the same acts stand in another order, "
+        "and each of which repeats a month before the cut. `uncut_before`: of the answers of "
+        "`between` that would give back all, the share that repeats a month after which the "
+        "account was at or below the cut-off: after the same acts the model did not ask for a cut "
+        "then either. `restored`: the whole limit came back in some month; `cut_after`: of these, "
+        "cut again within twelve months. So the answer to the same statements is the same, and who "
+        "goes on as before may get the limit back for a few months. Staircases that would give "
+        "less back to them were "
+        "[measured and rejected](policy_lab.md#would-a-slower-staircase-be-better).",
     ),
     "other_promises": (
         "Is the limit back where a person or a rule cut it?",

@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serving.audit_log.entry import Kind, NewEntry
+from serving.audit_log.entry import KINDS_OF_COMMANDS, NewEntry
 from serving.audit_log.privacy.holds import LAWS, Hold, Law, find_holds
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import data_subject_column, insert_entries, metadata_column
@@ -33,7 +33,6 @@ RETENTION_YEARS = 3
 MAX_YEARS = 100
 SUBJECTS_PER_TRANSACTION = 50  # writers wait no longer than these take
 SUBJECTS_PER_QUERY = 200  # in memory at a time, with all their entries
-_KINDS_OF_COMMANDS: Sequence[Kind] = ("erasure", "key_created", "key_adopted", "key_revoked")
 _MARK = "account_mark"  # in the metadata of an erasure
 _CALLER = "operator"  # an erasure is a command, which has no API key
 
@@ -253,7 +252,7 @@ def newest_record(database: Database) -> datetime.datetime | None:
     """
     query = (
         sa.select(entries.c.at)
-        .where(entries.c.kind.not_in(_KINDS_OF_COMMANDS))
+        .where(entries.c.kind.not_in(KINDS_OF_COMMANDS))
         .order_by(entries.c.seq.desc())
         .limit(1)
     )

@@ -27,7 +27,7 @@ from serving.decision.advice.staircase import Asked, CourseMonths, Decided, Limi
 from serving.decision.bundle import Bundle
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
-from serving.decision.scoring.score import log_odds_of, probability_of
+from serving.decision.scoring.score import log_odds_by_tables, probability_of
 
 _NAMES = tuple(feature.name for feature in CATALOGUE)
 _LIMIT, _BALANCE = _NAMES.index("limit_now"), _NAMES.index("balance_now")
@@ -192,11 +192,7 @@ def project(
         variation=trajectories.variation,
     )
     features = values_of(windows_ahead(columns, history, months))
-    log_odds = log_odds_of(
-        _model_rows(features, bundle),
-        bundle.scorer,
-        threads=1,
-    )
+    log_odds = log_odds_by_tables(_model_rows(features, bundle), bundle.scorer)
     features = features.reshape(months, len(account), -1)
     paid = columns["payment"][:months][::-1]
     return Projection(

@@ -30,6 +30,20 @@ _NAME = b"control arm\0"
 _BYTES = 8  # of the digest
 
 
+def draw(name: bytes, account_id: str, key: bytes) -> float:
+    """A number in [0, 1) that belongs to an account: the same one every month.
+
+    ``name`` says what is drawn; each draws independently of the others.
+    """
+    digest = hmac.digest(
+        key,
+        name + account_id.encode(),
+        hashlib.sha256,
+    )
+    drawn: float = int.from_bytes(digest[:_BYTES], "big") / 2 ** (8 * _BYTES)
+    return drawn
+
+
 def in_control(
     account_id: str,
     key: bytes,
@@ -43,13 +57,7 @@ def in_control(
     >>> [account for account in "abcdefgh" if in_control(account, b"", 0.4)]
     ['e', 'h']
     """
-    digest = hmac.digest(
-        key,
-        _NAME + account_id.encode(),
-        hashlib.sha256,
-    )
-    drawn: float = int.from_bytes(digest[:_BYTES], "big") / 2 ** (8 * _BYTES)
-    return drawn < share
+    return draw(_NAME, account_id, key) < share
 
 
 def assign_arms(

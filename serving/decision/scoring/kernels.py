@@ -208,3 +208,19 @@ def split_changes(  # noqa: PLR0913
                         out[row, feature] -= values[leaf] * weights[lost, gained]
                     elif (old & tested) != wanted:
                         out[row, feature] += values[leaf] * weights[gained, lost]
+
+
+@compiled
+def add_values(patterns: Any, starts: Any, values: Any, out: Any) -> None:
+    """Write the sum of each row's leaves into ``out``, float64 (rows,), piece by piece.
+
+    ``patterns`` are uint8 (pieces, rows); ``starts`` and ``values`` are of a
+    :class:`~serving.decision.scoring.leaf_values.LeafValues`.
+    """
+    rows = out.shape[0]
+    for row in range(rows):
+        out[row] = 0.0
+    for piece in range(len(starts)):
+        pattern, start = patterns[piece], np.uint64(starts[piece])
+        for row in range(rows):
+            out[row] += values[start + pattern[row]]

@@ -28,6 +28,7 @@ import lightgbm as lgb
 import numpy as np
 
 from features.types import Matrix, Vector
+from serving.decision.scoring.leaf_values import LeafValues
 from serving.decision.scoring.shapley import Explainer, explain_many, split_changes
 from serving.decision.scoring.single_row import SingleRow
 
@@ -73,13 +74,15 @@ class Scores:
 class Scorer:
     """A model with its calibration and, by product, the explainer for the reference population.
 
-    ``single_row`` predicts what ``model`` does, for one row in less time; None = it is not there.
+    ``single_row`` predicts what ``model`` does, for one row in less time, and ``leaf_values`` for
+    many; None = they are not there.
     """
 
     model: lgb.Booster
     calibration: Calibration
     explainers: Mapping[str, Explainer]
     single_row: SingleRow | None = None
+    leaf_values: LeafValues | None = None
 
 
 def score(matrix: Matrix, products: Sequence[str], scorer: Scorer) -> Scores:
@@ -146,6 +149,28 @@ def log_odds_of(matrix: Matrix, scorer: Scorer, threads: int = 0) -> Vector:
         raw = np.asarray(scorer.model.predict(matrix, raw_score=True, num_threads=threads))
     log_odds: Vector = scorer.calibration.slope * raw + scorer.calibration.intercept
     return log_odds
+
+
+def log_odds_by_tables(matrix: Matrix, scorer: Scorer) -> Vector:
+    """:func:`log_odds_of` by our own tables: the same bits, a tenth of the time for many rows."""
+    if scorer.leaf_values is None:
+        return log_odds_of(matrix, scorer, threads=1)
+    raw = scorer.leaf_values.predict(matrix)
+    log_odds: Vector = scorer.calibration.slope * raw + scorer.calibration.intercept
+    return log_odds
+
+
+def check_tables(matrix: Matrix, scores: Scores, scorer: Scorer) -> None:
+    """Raise :class:`AdditivityError` if :func:`log_odds_by_tables` has not the bits of the scores.
+
+    ``scores`` are those of the rows of ``matrix``.
+    """
+    differing = np.count_nonzero(log_odds_by_tables(matrix, scorer) != scores.log_odds)
+    if differing:
+        raise AdditivityError(
+            "expected the log-odds of LightGBM from the leaf values, "
+            f"got others for {differing} of {len(matrix)} rows"
+        )
 
 
 def logit(probability: float) -> float:

@@ -19,11 +19,12 @@ from serving.audit_log.entry import Entry
 from serving.audit_log.log import AuditLog
 from serving.auth.caller import SCOPES, Caller
 from serving.decision.bundle import Bundle
-from serving.operations.replay import recompute
+from serving.operations.decide_again.replay import recompute
 from serving.reviews.past_decision import full_vector_of
 from serving.reviews.service import Reviews
 from serving.schemas.base import encode
 from serving.schemas.detail import FeatureDetail
+from serving.storage.bundles.held import HeldBundles
 from serving.web.errors import ApiError
 from tests.support.each import each
 from tests.support.review_client import Json, ReviewClient
@@ -215,11 +216,11 @@ def test_another_score_today_has_no_vector(
     changed = dataclasses.replace(row, response_body=json.dumps(answered).encode())
     keys = (record.secrets.id_key,)
     with pytest.raises(ApiError) as refused:
-        full_vector_of(changed, bundle, answer_again, keys)
+        full_vector_of(changed, HeldBundles(bundle), answer_again, keys)
     assert refused.value.problem.status == HTTPStatus.CONFLICT
     assert "another score today" in refused.value.problem.errors[0].message
     # The control.
-    assert full_vector_of(row, bundle, answer_again, keys)["features"]
+    assert full_vector_of(row, HeldBundles(bundle), answer_again, keys)["features"]
 
 
 def test_recorded_statements_that_are_refused_today_have_no_vector(
@@ -231,5 +232,5 @@ def test_recorded_statements_that_are_refused_today_have_no_vector(
     request["statements"][-1]["month"] = "2099-01"
     changed = dataclasses.replace(row, request_body=json.dumps(request).encode())
     with pytest.raises(ApiError) as refused:
-        full_vector_of(changed, bundle, answer_again, (record.secrets.id_key,))
+        full_vector_of(changed, HeldBundles(bundle), answer_again, (record.secrets.id_key,))
     assert "are refused today" in refused.value.problem.errors[0].message

@@ -13,6 +13,7 @@ from serving.audit_log.reader import Reader
 from serving.decision.bundle import Bundle
 from serving.reviews import queries
 from serving.reviews.queries import ReviewQueries
+from serving.storage.bundles.held import HeldBundles
 from tests.support.each import each
 from tests.support.every_route import ASKER, EveryRoute
 from tests.support.records import NOW
@@ -42,7 +43,7 @@ def reads(
         return about_all(reader, decision_ids)
 
     monkeypatch.setattr(Reader, "about_all", erase_first)
-    return ReviewQueries(golden.policy, record), decisions
+    return ReviewQueries(HeldBundles(golden), record), decisions
 
 
 def test_a_page_of_notices_is_filled_up(reads: tuple[ReviewQueries, list[str]]) -> None:

@@ -26,7 +26,7 @@ from serving.audit_log.reader import Reader
 from serving.audit_log.verify import verify
 from serving.decision.bundle import Bundle
 from serving.decision.policy.since_last import Earlier
-from serving.operations.replay import Bundles, replay
+from serving.operations.decide_again.replay import Bundles, replay
 from serving.reviews.past_decision import earlier_id, earlier_of
 from serving.schemas import examples
 from serving.schemas.base import parse
@@ -198,8 +198,8 @@ def test_without_the_check_both_cut(
     """The control: decisions that say nothing of what they follow from."""
     recalled = api_decisions._recalled
 
-    def blind(request: Request, memory: Memory, earlier: Earlier | None) -> Any:
-        return replace(recalled(request, NOTHING, earlier), follows=None)
+    def blind(request: Request, memory: Memory, earlier: Earlier | None, bundle: Bundle) -> Any:
+        return replace(recalled(request, NOTHING, earlier, bundle), follows=None)
 
     monkeypatch.setattr(api_decisions, "_recalled", blind)
     decide(Decisions(golden, log), *[cut_request() for _ in range(2)])

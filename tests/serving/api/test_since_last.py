@@ -21,8 +21,8 @@ from serving.auth.caller import Caller
 from serving.decision.bundle import Bundle
 from serving.decision.config.policy import ControlArm
 from serving.decision.pipeline import decide, decide_many
+from serving.operations.decide_again.replay import Bundles, replay
 from serving.operations.export import export, line
-from serving.operations.replay import Bundles, replay
 from serving.reviews.past_decision import earlier_of
 from serving.reviews.service import Reviews
 from serving.schemas.base import encode

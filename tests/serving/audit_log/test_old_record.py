@@ -35,8 +35,8 @@ from serving.audit_log.privacy.api_key_macs import NOT_ADOPTED
 from serving.audit_log.verify import VerificationReport, verify
 from serving.auth.keys import adopt, find_key, list_keys
 from serving.decision.bundle import Bundle
+from serving.operations.decide_again.replay import Bundles, replay
 from serving.operations.export import export, line
-from serving.operations.replay import Bundles, replay
 from serving.reviews.due import all_due
 from serving.reviews.workflow import decision_in, limit_of, reviews_of
 from serving.schemas.base import encode

@@ -18,7 +18,7 @@ from serving.operations.client import settings_for
 from serving.operations.pack import PackError, fetch
 from serving.schemas import examples
 from serving.schemas.decision import Answer
-from serving.storage.models import BUNDLE_FOLDER, MODEL
+from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL
 from tests.support.served import Server
 
 # mlflow 3.17.2 with today's SQLAlchemy.

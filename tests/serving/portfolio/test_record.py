@@ -21,6 +21,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from serving.operations.replay import Bundles, replay
 
 from serving.api.decisions import Decisions
 from serving.audit_log.log import AuditLog
@@ -28,7 +29,6 @@ from serving.audit_log.verify import verify
 from serving.decision.bundle import Bundle
 from serving.decision.config.run_bounds import RunBounds
 from serving.operations.export import export
-from serving.operations.replay import Bundles, replay
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.merkle import proves
 from serving.portfolio.order import Order

@@ -24,8 +24,11 @@ MODEL = "limit-reduction"
 BUNDLE_FOLDER = "bundle"
 
 
+_LEAST_DIGITS = 8  # of the beginning of a digest that names a bundle
+
+
 class NoStoredModel(LookupError):
-    """No bundle has been stored yet."""
+    """No bundle is stored, or none by the name that was given."""
 
 
 def model_store() -> ModelStore:
@@ -47,6 +50,35 @@ def newest_bundle() -> Path:
         return Path(bentoml.models.get(newest, _model_store=model_store()).path) / BUNDLE_FOLDER
     except bentoml.exceptions.NotFound as error:
         raise NoStoredModel("no bundle is stored; `python -m serving pack` stores one") from error
+
+
+def resolve(version: str | None) -> Path:
+    """The folder of a stored bundle by its name; nothing is verified here.
+
+    Args:
+        version: The version of a stored model (``limit-reduction:VERSION`` or ``VERSION``), the
+            digest of a bundle, or at least 8 digits of its beginning; None = the newest.
+
+    Raises:
+        NoStoredModel: no stored bundle has this name, or several begin with it.
+    """
+    if version is None:
+        return newest_bundle()
+    by_version = {
+        str(model.tag.version): Path(model.path) / BUNDLE_FOLDER for model in stored_models()
+    }
+    name = version.removeprefix(f"{MODEL}:")
+    if name in by_version:
+        return by_version[name]
+    by_digest = stored_bundles()
+    found = [digest for digest in by_digest if _begins(digest, name)]
+    if len(found) == 1:
+        return by_digest[found[0]]
+    problem = "is not stored" if not found else f"is the beginning of {len(found)} stored bundles"
+    raise NoStoredModel(
+        f"expected the version of a stored model or the beginning of its bundle's digest, "
+        f"got {version!r}, which {problem}; stored are {sorted(by_version)}"
+    )
 
 
 def find_bundle(digest: str) -> Path | None:
@@ -77,3 +109,7 @@ def stated_digest(folder: Path) -> str:
         return (folder / SEAL).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         raise BundleError(f"{folder}: expected a bundle, found no {SEAL}") from None
+
+
+def _begins(digest: str, name: str) -> bool:
+    return len(name) >= _LEAST_DIGITS and digest.startswith(name)

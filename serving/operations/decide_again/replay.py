@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
-from pydantic import ValidationError
-
-from features.schema import StatementError
 from serving.api.answers import Basis, answer_in_full, answer_requests
 from serving.audit_log.entry import Entry
-from serving.decision.advice.constraints import ConstraintError
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
-from serving.decision.policy.prior import PriorError
-from serving.decision.policy.since_last import Earlier
-from serving.decision.result import ProductError
+from serving.operations.decide_again.recorded import REFUSALS, Find, read_recorded
 from serving.operations.errors import NothingDone
-from serving.reviews.past_decision import earlier_id, earlier_of
-from serving.schemas.advice_request import AdviceRequest
-from serving.schemas.decision import Request
-from serving.schemas.statement import AS_STORED
-from serving.storage.timestamps import decode_time
 
-Find: TypeAlias = Callable[[str], Entry | None]  # from an id
 Result = Literal["same", "different", "no_bundle", "erased"]
 MAX_NAMED = 20  # decisions that differ
-_REFUSALS = (StatementError, ProductError, PriorError, ConstraintError, ValidationError)
 _TEXTS: dict[Result, str] = {
     "same": "the same bytes",
     "different": "other bytes",
@@ -120,26 +107,20 @@ def recompute(
     Raises:
         ValueError: the decision was erased.
     """
-    if decision.request_body is None:
-        raise ValueError(f"expected a decision that was not erased, got {decision.entry_id}")
     metadata = decision.metadata
-    # The stored metadata keeps its first names: "door" is the endpoint.
-    endpoint, decided_at = metadata["door"], decode_time(metadata["decided_at"])
-    model = AdviceRequest if endpoint == "advice" else Request
     try:
-        request = model.model_validate_json(decision.request_body, context=AS_STORED)
-        past = _earlier(decision, request.account_id, find)
+        recorded = read_recorded(decision, find)
         for key in (id_key, UNKEYED):
-            basis = Basis(bundle, decided_at, key, past)
-            options = [request], metadata["advice"], basis
+            basis = Basis(bundle, recorded.decided_at, key, recorded.earlier)
+            options = [recorded.request], metadata["advice"], basis
             # Rows without the full vector have no such field.
             if metadata.get("detail", False):
                 [answered] = answer_in_full(*options)
             else:
-                [answered] = answer_requests(endpoint, *options)
+                [answered] = answer_requests(recorded.endpoint, *options)
             if answered.decision.decision_id == decision.entry_id:
                 break
-    except _REFUSALS:
+    except REFUSALS:
         # Refused today and answered then: the decision counts as different.
         return None
     return answered.content
@@ -186,14 +167,6 @@ def period(
             "them"
         )
     return first, (until + datetime.timedelta(days=1)).isoformat()
-
-
-def _earlier(decision: Entry, account_id: str, find: Find | None) -> dict[str, Earlier]:
-    """The earlier decision that a decision was made with, by account."""
-    named = earlier_id(decision)
-    found = None if named is None or find is None else find(named)
-    before = earlier_of(found)
-    return {} if before is None else {account_id: before}
 
 
 def _replay_one(

@@ -10,20 +10,23 @@ import sys
 import bentoml
 
 from serving.operations.client import SERVICE, ServiceError
-from serving.storage.models import newest_bundle, stated_digest
+from serving.storage.bundles.active import active_folder
+from serving.storage.bundles.start import bundle_to_serve
+from serving.storage.bundles.store import stated_digest
+from serving.storage.settings import read_settings
 
 
 def run_service(options: argparse.Namespace) -> None:
-    """Serve the newest stored model at an address.
+    """Serve the model that was activated last, or else the newest stored one, at an address.
 
     Raises:
         ServiceError: the address is none of this machine, or its port is in use.
-        serving.storage.models.NoStoredModel: no model is stored.
+        serving.storage.bundles.store.NoStoredModel: no model is stored.
         serving.storage.errors.StorageError: the audit log cannot be opened.
         serving.decision.bundle.BundleError: the model is damaged.
     """
     _check_address(options.host, options.port)
-    digest = stated_digest(newest_bundle())
+    digest = stated_digest(bundle_to_serve(active_folder(read_settings())))
     sys.stdout.write(f"serving {digest}\n")
     sys.stdout.flush()
     # In the current folder, which relative paths of the environment mean.

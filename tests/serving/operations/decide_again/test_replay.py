@@ -19,7 +19,7 @@ from serving.audit_log.entry import NewEntry
 from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.decision.bundle import Bundle
-from serving.operations.replay import MAX_NAMED, Bundles, period, replay, replay_text
+from serving.operations.decide_again.replay import MAX_NAMED, Bundles, period, replay, replay_text
 from serving.schemas.decision import Request
 from serving.schemas.statement import AS_STORED
 from serving.storage.settings import StorageSettings

@@ -1,0 +1,104 @@
+"""The commands that decide again; each takes its options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from serving.audit_log.entry import Entry
+from serving.audit_log.reader import Reader
+from serving.decision.golden import load
+from serving.operations.audit import open_audit_log
+from serving.operations.decide_again.backfill import Backfill, Compared
+from serving.operations.decide_again.output import check_suffix, line, write_comparisons
+from serving.operations.decide_again.replay import Bundles, period, replay, replay_text
+from serving.operations.decide_again.summary import Summary, summary_text
+from serving.operations.new_file import check_not_of_record
+from serving.storage.bundles.store import resolve, stated_digest, stored_bundles
+from serving.storage.errors import StorageError
+
+
+def replay_decisions(options: argparse.Namespace) -> int:
+    """Print how many decisions come out the same; returns 1 if any differ or are left out."""
+    days = period(options.since, options.until)
+    if options.decision is not None and days != (None, None):
+        raise StorageError("expected --decision, or --since and --until, got both")
+    folders = _bundle_folders(options.bundle)
+    with open_audit_log() as log:
+        chosen = _chosen_decisions(log.reader, options.decision, days)
+        done = replay(
+            chosen,
+            Bundles(folders),
+            log.secrets.id_key,
+            log.reader.by_id,
+        )
+    print(replay_text(done))
+    return 0 if done.succeeded(options.allow_erased) else 1
+
+
+def backfill_decisions(options: argparse.Namespace) -> int:
+    """Compare the decisions of a period with those under another bundle, and print a summary.
+
+    Returns 1 if there was none, or if any was left out or not attributed.
+    """
+    days = period(options.since, options.until)
+    if options.out is not None:
+        check_suffix(options.out)
+    folders = _bundle_folders(options.old)
+    new = load(_find_bundle(options.bundle))
+    summary = Summary()
+
+    def counted(compared: Iterable[Compared]) -> Iterator[Compared]:
+        for one in compared:
+            summary.add(one)
+            yield one
+
+    with open_audit_log() as log:
+        reader = log.reader
+        backfill = Backfill(
+            new=new,
+            stored=Bundles(folders),
+            id_key=log.secrets.id_key,
+            find=reader.by_id,
+            accounts=frozenset(options.account),
+        )
+        chosen = reader.of_kind(("decision",), options.tenant, *days)
+        compared = counted(backfill.compare_all(chosen))
+        if options.out is None:
+            for _ in compared:
+                pass  # counted on the way
+        else:
+            check_not_of_record(options.out, log.settings)
+            lines = map(line, compared)
+            write_comparisons(options.out, lines, options.overwrite)
+    print(summary_text(summary))
+    return 0 if summary.is_whole(options.allow_erased) else 1
+
+
+def _bundle_folders(named: Iterable[Path]) -> dict[str, Path]:
+    """The folders of the stored bundles, and of those that are named, by digest."""
+    folders = stored_bundles()
+    for folder in named:
+        # It replaces a stored bundle with the same digest.
+        folders[stated_digest(folder)] = folder
+    return folders
+
+
+def _find_bundle(named: str) -> Path:
+    """The folder of a bundle, from a path, or from the name of a stored one."""
+    folder = Path(named)
+    return folder if folder.is_dir() else resolve(named)
+
+
+def _chosen_decisions(
+    reader: Reader, decision_id: str | None, days: tuple[str | None, str | None]
+) -> Iterable[Entry]:
+    if decision_id is None:
+        return reader.of_kind(("decision",), None, *days)
+    found = reader.by_id(decision_id)
+    if found is None or found.kind != "decision":
+        raise StorageError(
+            f"expected the id of a decision, got {decision_id!r}: there is no such decision"
+        )
+    return [found]
