@@ -30,8 +30,9 @@ from serving.schemas.prior import priors_of
 from serving.storage.timestamps import encode_time
 from serving.telemetry.metrics import Decided
 
-# Where requests come from; "portfolio" is a command that decides on many accounts.
-Endpoint = Literal["decisions", "batch", "advice", "portfolio"]
+Endpoint = Literal["decisions", "batch", "advice"]
+# Where a decision was asked for: "portfolio" is a command.
+Door = Endpoint | Literal["portfolio"]
 _Request = TypeVar("_Request")
 # Accounts of a piece.  With advice, pieces of 8 take a tenth longer in all than 100 at once.
 _AT_ONCE, _AT_ONCE_WITH_ADVICE = 50, 8
@@ -45,7 +46,7 @@ class AnsweredDecision:
     content: bytes
 
     def metadata(
-        self, endpoint: Endpoint, with_advice: bool, bundle: Bundle, with_detail: bool = False
+        self, endpoint: Door, with_advice: bool, bundle: Bundle, with_detail: bool = False
     ) -> dict[str, Any]:
         """Return what the audit log stores unencrypted: nothing that identifies the person."""
         decision = self.decision
@@ -113,7 +114,7 @@ class Basis:
 
 
 def answer_requests(
-    endpoint: Endpoint,
+    endpoint: Door,
     requests: Sequence[Request],
     with_advice: bool,
     basis: Basis,

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 
 from serving.portfolio.errors import PortfolioError
-from serving.portfolio.merkle import proves
 from serving.portfolio.order import Order
-from serving.portfolio.proof import KeepProof, check_run, prove_keep
+from serving.portfolio.recorded.merkle import proves
+from serving.portfolio.recorded.proof import KeepProof, check_run, prove_keep
 from serving.portfolio.run import MANIFEST, Result, run, totals_in
 from serving.portfolio.totals import Total, Totals
 from serving.storage.bundles.store import newest_bundle

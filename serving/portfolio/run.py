@@ -33,7 +33,7 @@ from serving.portfolio.bounds import exceeded
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.partitions import Partition, find_partitions
-from serving.portfolio.record import Recorder
+from serving.portfolio.recorded.record import Recorder
 from serving.portfolio.totals import Totals
 from serving.portfolio.worker import Decider, Done, rejects_file, whole_file
 from serving.storage.timestamps import encode_time

@@ -22,11 +22,11 @@ from serving.decision.ids import UNKEYED
 from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
 from serving.portfolio.block import NO_PAST, Basis, decide_block
-from serving.portfolio.entries import entries_table
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.partitions import Partition, digest_of, read_blocks
-from serving.portfolio.past import RecordedPast
+from serving.portfolio.recorded.entries import entries_table
+from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.totals import Totals
 
 # The folder of the notes, within that of the decisions: readers of Parquet skip such names.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.portfolio.merkle import MerkleTree, proves
+from serving.portfolio.recorded.merkle import MerkleTree, proves
 
 ROWS = st.lists(st.binary(max_size=8), max_size=40)
 

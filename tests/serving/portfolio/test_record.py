@@ -21,20 +21,20 @@ from typing import Any
 
 import polars as pl
 import pytest
-from serving.operations.replay import Bundles, replay
 
 from serving.api.decisions import Decisions
 from serving.audit_log.log import AuditLog
 from serving.audit_log.verify import verify
 from serving.decision.bundle import Bundle
 from serving.decision.config.run_bounds import RunBounds
+from serving.operations.decide_again.replay import Bundles, replay
 from serving.operations.export import export
 from serving.portfolio.errors import PortfolioError
-from serving.portfolio.merkle import proves
 from serving.portfolio.order import Order
 from serving.portfolio.partitions import find_partitions
-from serving.portfolio.proof import check_run, prove_keep
-from serving.portfolio.record import Recorder, overtaken_accounts
+from serving.portfolio.recorded.merkle import proves
+from serving.portfolio.recorded.proof import check_run, prove_keep
+from serving.portfolio.recorded.record import Recorder, overtaken_accounts
 from serving.portfolio.run import MANIFEST, run
 from serving.portfolio.totals import Totals
 from serving.portfolio.worker import Decider

@@ -20,9 +20,9 @@ from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.portfolio.errors import PortfolioError
-from serving.portfolio.keeps import keep_rows, keeps_of
-from serving.portfolio.merkle import MerkleTree
-from serving.portfolio.record import Recorded, overtaken_accounts, recorded_parts
+from serving.portfolio.recorded.keeps import keep_rows, keeps_of
+from serving.portfolio.recorded.merkle import MerkleTree
+from serving.portfolio.recorded.record import Recorded, overtaken_accounts, recorded_parts
 from serving.portfolio.run import MANIFEST
 from serving.storage.database import COMMAND_SECONDS, open_database
 from serving.storage.settings import StorageSettings
@@ -38,7 +38,7 @@ class KeepProof:
         row: The bytes of its row.
         place: Of the row among those of its file, from 0.
         count: The rows of the file.
-        path: The hashes that lead from the row to the root, see :mod:`serving.portfolio.merkle`.
+        path: The hashes that lead from the row to the root, see :mod:`.merkle`.
         root: What the audit log has.
     """
 

@@ -26,11 +26,11 @@ from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.decision.golden import load
 from serving.decision.policy.dates import local_date
-from serving.portfolio.entries import CALLER, read_entries
 from serving.portfolio.errors import PortfolioError
-from serving.portfolio.keeps import keep_rows, keeps_of
-from serving.portfolio.merkle import MerkleTree
 from serving.portfolio.order import Order
+from serving.portfolio.recorded.entries import CALLER, read_entries
+from serving.portfolio.recorded.keeps import keep_rows, keeps_of
+from serving.portfolio.recorded.merkle import MerkleTree
 from serving.portfolio.worker import NOTES, Done, entries_files, whole_file
 from serving.reviews.due import all_due
 from serving.storage.database import COMMAND_SECONDS, open_database
