@@ -24,7 +24,7 @@ from features.months import add_months
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.privacy import data_subjects
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import decode_row
+from serving.audit_log.rows import StoredRow
 from serving.decision.policy.prior import Change, Prior, after
 from serving.storage.database import Database
 from serving.storage.driver_sql import PreparedStatement
@@ -37,7 +37,9 @@ _MONTHS_TO_NEXT_LOOK = 3
 _DATES = tuple(one.name for one in fields(Prior) if "datetime.date" in str(one.type))
 _AMOUNTS = tuple(one.name for one in fields(Prior) if one.type == "float")
 
-_COLUMNS = entries.c.keys()
+# The two hashes belong to the chain.
+_COLUMNS = [column for column in entries.c if column.name not in ("before", "hash")]
+_COLUMN_NAMES = [column.name for column in _COLUMNS]
 
 Account = tuple[str, str]  # tenant, the lender's name of the account
 
@@ -66,11 +68,12 @@ class Past:
     """What the audit log has of an account, as far as the next decision needs it.
 
     ``events`` are the newest event that is a decision, and the outcomes after it, in order of
-    ``seq``. ``latest`` is the latest decision, whatever it decided; None = there is none.
+    ``seq``. ``latest`` is the latest decision, whatever it decided; None = there is none. The
+    content of both is still encrypted: what is not needed is never decrypted.
     """
 
-    events: Sequence[Entry]
-    latest: Entry | None
+    events: Sequence[StoredRow]
+    latest: StoredRow | None
 
 
 def find_past(
@@ -84,28 +87,32 @@ def find_past(
     if not accounts:
         return {}
     by_hash = _hash_accounts(accounts, secrets)
-    found: dict[Account, list[Entry]] = {}
+    found: dict[Account, list[StoredRow]] = {}
+    keys: dict[str, bytes] = {}
     for row in database.fetch(_select_past(len(by_hash)), _numbered(by_hash)):
         account_hash, sealed, *columns = row
-        named = dict(zip(_COLUMNS, columns, strict=True))
-        key = data_subjects.decrypt_key(sealed, named["person"], account_hash, secrets)
-        found.setdefault(by_hash[account_hash], []).append(decode_row(named, key))
+        named = dict(zip(_COLUMN_NAMES, columns, strict=True))
+        if account_hash not in keys:
+            person = named[entries.c.person.name]
+            keys[account_hash] = data_subjects.decrypt_key(sealed, person, account_hash, secrets)
+        stored = StoredRow(named, keys[account_hash])
+        found.setdefault(by_hash[account_hash], []).append(stored)
     return {account: _past_of(rows) for account, rows in found.items()}
 
 
-def _past_of(rows: Sequence[Entry]) -> Past:
+def _past_of(rows: Sequence[StoredRow]) -> Past:
     in_order = sorted(rows, key=lambda row: row.seq)
     decisions = [row for row in in_order if row.kind == "decision"]
     # In order of `seq`: the last of them.
     latest = decisions[-1] if decisions else None
-    cuts = [row.seq for row in decisions if row.due is not None]
+    cuts = [row.seq for row in decisions if row.has_due_day]
     since = cuts[-1] if cuts else 0
     events = [row for row in in_order if row.seq >= since and _is_event(row)]
     return Past(events, latest)
 
 
-def _is_event(row: Entry) -> bool:
-    return row.due is not None or row.kind == "resolution"
+def _is_event(row: StoredRow) -> bool:
+    return row.has_due_day or row.kind == "resolution"
 
 
 def newest_events(
@@ -120,14 +127,15 @@ def newest_events(
     return newest
 
 
-def recall(rows: Sequence[Entry], reviewed: Mapping[str, Entry]) -> Memory:
+def recall(events: Sequence[StoredRow], reviewed: Mapping[str, Entry]) -> Memory:
     """What is in force after the events of a :class:`Past`, at least one.
 
-    ``reviewed`` are the decisions that the outcomes are about, by id; the one in ``rows`` may be
+    ``reviewed`` are the decisions that the outcomes are about, by id; the one in ``events`` may be
     left out.
     """
     newest: Decided | None = None
     prior: Prior | None = None
+    rows = [event.entry for event in events]
     for row in rows:
         if row.kind == "decision":
             newest = Decided.read(row)
@@ -305,11 +313,35 @@ def _is_one_of(count: int) -> sa.ColumnElement[bool]:
 
 @functools.cache
 def _select_past(count: int) -> PreparedStatement:
-    both = sa.union_all(_select_events(count), _select_latest(count))
-    return PreparedStatement(both)
+    """The rows of :class:`Past`, each after the hash and the encrypted key of its person."""
+    # Named, and used twice: both databases find each person, and its two numbers, only once.
+    persons = (
+        sa.select(
+            people.c.account,
+            people.c.sealed_key,
+            people.c.person,
+            _newest_event().label("event"),
+            _latest_decision().label("decision"),
+        )
+        .where(_is_one_of(count))
+        .cte("persons")
+    )
+    of_person = entries.c.person == persons.c.person
+    first = sa.func.coalesce(persons.c.event, sa.literal_column("0"))
+    events = _select_rows(persons, of_person).where(is_event, entries.c.seq >= first)
+    # The latest decisions that are no event: the others are among the events.
+    latest = _select_rows(persons, entries.c.seq == persons.c.decision)
+    kept = latest.where(entries.c.due.is_(None))
+    return PreparedStatement(sa.union_all(events, kept))
 
 
-def _select_events(count: int) -> sa.Select[Any]:
+def _select_rows(persons: sa.CTE, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    columns = (persons.c.account, persons.c.sealed_key, *_COLUMNS)
+    return sa.select(*columns).join_from(persons, entries, condition)
+
+
+def _newest_event() -> sa.ScalarSelect[int]:
+    """The number of a person's newest event that is a decision."""
     earlier = entries.alias("earlier")
     is_decision = (
         earlier.c.person == people.c.person,
@@ -320,26 +352,18 @@ def _select_events(count: int) -> sa.Select[Any]:
         earlier.c.kind == sa.literal_column("'decision'"),
         earlier.c.seq > sa.literal_column("0"),
     )
-    newest = sa.select(sa.func.max(earlier.c.seq)).where(*is_decision).scalar_subquery()
-    since_newest = entries.c.seq >= sa.func.coalesce(newest, sa.literal_column("0"))
-    found = sa.select(people.c.account, people.c.sealed_key, *entries.c).join_from(
-        people, entries, entries.c.person == people.c.person
-    )
-    return found.where(_is_one_of(count), is_event, since_newest)
+    return sa.select(sa.func.max(earlier.c.seq)).where(*is_decision).scalar_subquery()
 
 
-def _select_latest(count: int) -> sa.Select[Any]:
-    """The latest decisions that are no event: the others are among the events."""
+def _latest_decision() -> sa.ScalarSelect[int]:
+    """The number of a person's latest decision, whatever it decided."""
     earlier = entries.alias("earlier")
     is_decision = (
         earlier.c.person == people.c.person,
         earlier.c.kind == sa.literal_column("'decision'"),
     )
     # Both databases read the index of the person backwards, until the first decision.
-    latest = sa.select(sa.func.max(earlier.c.seq)).where(*is_decision).scalar_subquery()
-    found = sa.select(people.c.account, people.c.sealed_key, *entries.c)
-    joined = found.join_from(people, entries, entries.c.seq == latest)
-    return joined.where(_is_one_of(count), entries.c.due.is_(None))
+    return sa.select(sa.func.max(earlier.c.seq)).where(*is_decision).scalar_subquery()
 
 
 @functools.cache

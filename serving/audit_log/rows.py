@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic_core import from_json
 
-from serving.audit_log.entry import Entry, NewEntry, encode_metadata
+from serving.audit_log.entry import Entry, Kind, NewEntry, encode_metadata
 from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.privacy import data_subjects
 from serving.audit_log.privacy.content import pack, unpack
@@ -112,6 +113,26 @@ def decode_rows(
     named = {row[data_subject_column.name] for row in rows} - {None}
     keys = data_subjects.read_subject_keys(connection, sorted(named), secrets)
     return [decode_row(row, keys.get(row[data_subject_column.name])) for row in rows]
+
+
+class StoredRow:
+    """A row of ``entries`` whose content is decrypted only if :attr:`entry` is read.
+
+    ``columns`` are by name, without the two hashes; ``key`` is of the row's data subject.
+    """
+
+    def __init__(self, columns: Mapping[str, Any], key: bytes) -> None:
+        self._columns, self._key = columns, key
+        self.seq: int = columns["seq"]
+        self.entry_id: str = columns["entry_id"]
+        self.kind: Kind = columns["kind"]
+        self.subject: str = columns["subject"]
+        self.has_due_day: bool = columns["due"] is not None
+
+    @cached_property
+    def entry(self) -> Entry:
+        """The row as an entry; the raises are those of :func:`decode_row`."""
+        return decode_row(self._columns, self._key)
 
 
 def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:

@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 _MAX_ROWS = 64  # in one statement; PostgreSQL takes at most 65,535 parameters
 _PLACEHOLDERS = {"qmark": "?", "pyformat": "%s"}  # by the driver's paramstyle
+# PostgreSQL sends bytes as hexadecimal text unless it is asked for binary results.
+_CURSOR_OPTIONS: Mapping[str, Mapping[str, Any]] = {"postgresql": {"binary": True}}
 
 
 class PreparedStatement:
@@ -118,7 +120,7 @@ def _execute(
     sql: str,
     values: Mapping[str, object] | Sequence[object],
 ) -> list[tuple[Any, ...]]:
-    cursor = driver.cursor()
+    cursor = driver.cursor(**_CURSOR_OPTIONS.get(dialect.name, {}))
     try:
         cursor.execute(sql, values)
         # An INSERT has no result, and fetching from it is an error.
