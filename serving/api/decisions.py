@@ -45,7 +45,7 @@ from serving.api.answers import (
 )
 from serving.api.errors import not_stored
 from serving.api.key_locks import KeyLocks
-from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.entry import NewEntry
 from serving.audit_log.errors import Duplicate, Outdated, Unavailable, Unconfirmed
 from serving.audit_log.log import AuditLog
 from serving.audit_log.memory import NOTHING, REVIEW_ON, Memory
@@ -59,7 +59,7 @@ from serving.decision.result import ProductError
 from serving.reviews.past_decision import earlier_of
 from serving.reviews.workflow import review_by_policy
 from serving.schemas.base import ApiRequest
-from serving.schemas.decision import Request
+from serving.schemas.decision import Request, Statement
 from serving.schemas.prior import make_prior
 from serving.storage.bundles.held import Choice, HeldBundles
 from serving.storage.settings import BATCH_DEADLINES
@@ -334,6 +334,7 @@ class Decisions:
             unique_key=unique_key,
             digest=job.digest,
             due=None if decision.notice is None else decision.notice.send_by,
+            in_force=answer.in_force(_balance(recalled.request), self._bundle),
             # A decision that changes nothing may be stored whatever happened to the account.
             follows=recalled.follows if changes else None,
         )
@@ -364,7 +365,7 @@ def _recalled(
     """Return the request with its own prior, or with that of the audit log."""
     if request.states_prior:
         return _Recalled(request, "request", None, False, earlier, bundle)
-    latest = max(request.statements, key=lambda statement: statement.month)
+    latest = _latest_statement(request)
     as_of = datetime.date.fromisoformat(f"{latest.month}-01")
     limit = latest.__dict__["credit_limit"]
     prior = up_to_date(memory.prior, as_of, limit)
@@ -377,6 +378,16 @@ def _recalled(
         earlier=earlier,
         bundle=bundle,
     )
+
+
+def _latest_statement(request: Request) -> Statement:
+    return max(request.statements, key=lambda statement: statement.month)
+
+
+def _balance(request: Request) -> float:
+    """Return what is owed on the last statement, CNY."""
+    balance: float = _latest_statement(request).__dict__["balance"]
+    return balance
 
 
 def _unique_key_at(unique_key: str, place: int) -> str:

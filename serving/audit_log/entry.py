@@ -56,6 +56,9 @@ class NewEntry:
     unique_key: str | None = None
     digest: str | None = None  # of the request, hex: whether a repeated key repeats the request
     due: datetime.date | None = None  # last day to notify the customer; None = nothing to notify
+    # Of an event of an account: the prior of the next decision as JSON, null = nothing is in force.
+    # Stored encrypted within the metadata. None = only the bodies say it, as in earlier versions.
+    in_force: bytes | None = None
     # The `seq` of the account's event that the entry follows from, 0 = there was none: stored only
     # if that is still the newest. None = stored whatever happened to the account. Not in the row.
     follows: int | None = None

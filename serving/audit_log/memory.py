@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from features.months import add_months
 from serving.audit_log.entry import Entry, NewEntry
@@ -133,6 +133,8 @@ def recall(events: Sequence[StoredRow], reviewed: Mapping[str, Entry]) -> Memory
     ``reviewed`` are the decisions that the outcomes are about, by id; the one in ``events`` may be
     left out.
     """
+    if len(events) == 1 and (left := events[0].in_force) is not None:
+        return _remembered(events[0], left)
     newest: Decided | None = None
     prior: Prior | None = None
     rows = [event.entry for event in events]
@@ -155,6 +157,18 @@ def recall(events: Sequence[StoredRow], reviewed: Mapping[str, Entry]) -> Memory
     answered = any(row.kind == "resolution" and row.subject == newest_id for row in rows)
     under_review = newest.refers and not answered
     return Memory(prior, rows[-1].seq, newest_id, under_review)
+
+
+def _remembered(decision: StoredRow, in_force: bytes) -> Memory:
+    """The memory after a decision that says what it left in force, without its content."""
+    under_review = decision.metadata["action"] == "review"
+    prior = read_prior(from_json(in_force))
+    return Memory(prior, decision.seq, decision.entry_id, under_review)
+
+
+def write_prior(prior: Prior | None) -> bytes:
+    """A prior as JSON, null for None: what :func:`read_prior` reads."""
+    return to_json(prior)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +286,7 @@ def outcome_change(prior: Prior | None, outcome: Entry | NewEntry, decision: Dec
 
 
 def read_prior(stored: Mapping[str, Any] | None) -> Prior | None:
-    """A prior from the JSON of a request's body."""
+    """A prior from the JSON of a request's body, or of :func:`write_prior`."""
     if stored is None:
         return None
     values = dict(stored)
