@@ -334,7 +334,7 @@ class Decisions:
             unique_key=unique_key,
             digest=job.digest,
             due=None if decision.notice is None else decision.notice.send_by,
-            in_force=answer.in_force(_balance(recalled.request), self._bundle),
+            in_force=answer.in_force(_balance(recalled.request), recalled.bundle),
             # A decision that changes nothing may be stored whatever happened to the account.
             follows=recalled.follows if changes else None,
         )
