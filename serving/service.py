@@ -31,6 +31,7 @@ from serving.api.bento import (
 from serving.api.decisions import Decisions
 from serving.api.described_service import DescribedService
 from serving.api.reviews import review_app
+from serving.api.shadow.shadow import fix_shadow, open_shadow
 from serving.audit_log.log import AuditLog, check_single_writer
 from serving.auth.local_token import discard_token, token_file
 from serving.auth.request_context import RequestContext
@@ -101,7 +102,9 @@ class LimitReduction:
             image = "" if start is None else start.image
             self._follower = Follower(self.bundles, folder, image, canary_file())
             self._follower.start()
+            self.shadow = open_shadow(self.audit_log)
         self.decisions = Decisions(self.bundles, self.audit_log)
+        self.decisions.shadow = self.shadow
         pool = self.decisions.pool
         self.reviews = Reviews(self.bundles, self.audit_log, answer_again, pool)
         logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
@@ -127,6 +130,7 @@ class LimitReduction:
         start_telemetry()
         service, settings = cast(DescribedService, LimitReduction), read_settings()
         read_drain()
+        fix_shadow()
         fix_paths(settings)
         check_lasting(settings)
         check_single_writer(settings, service.worker_count)
@@ -164,6 +168,8 @@ class LimitReduction:
         """Write the waiting rows, sign a checkpoint, and send the last spans."""
         self._follower.close()
         self.decisions.pool.close()
+        if self.shadow is not None:
+            self.shadow.close()
         self.audit_log.close()
         stop_spans()
         self._shutdown.cancel()

@@ -45,6 +45,7 @@ from serving.api.answers import (
 )
 from serving.api.errors import not_stored
 from serving.api.key_locks import KeyLocks
+from serving.api.shadow.shadow import Shadow
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.errors import Duplicate, Outdated, Unavailable, Unconfirmed
 from serving.audit_log.log import AuditLog
@@ -124,6 +125,7 @@ class Decisions:
     ) -> None:
         self._bundles = HeldBundles.of(bundles)
         self._audit_log, self._now = audit_log, now
+        self.shadow: Shadow | None = None  # what was decided is offered to it
         self.key_locks = KeyLocks()
         self.pool = WorkPool()
 
@@ -235,7 +237,9 @@ class Decisions:
                     answers = self._answers(job, recalled, self._now())
                 entries = self._rows(job, answers, recalled)
         with span("store"):
-            await self._audit_log.append(entries, job.deadline)
+            stored = await self._audit_log.append(entries, job.deadline)
+        if self.shadow is not None:
+            self.shadow.offer(stored)
         for answer, one in zip(answers, recalled, strict=True):
             count_decision(answer.counted(one.bundle))
         return [answer.content for answer in answers]

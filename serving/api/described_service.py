@@ -9,7 +9,7 @@ import bentoml
 from starlette.types import ASGIApp
 
 from serving.api.bento import OpenAPISpecification, count_workers, without_request_metrics
-from serving.api.openapi import document
+from serving.api.openapi.document import document
 from serving.auth.gate import Gate, RealPath
 from serving.auth.routes import route_template
 from serving.storage.settings import BATCH_DEADLINES, read_settings
@@ -63,5 +63,5 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
 
     @property
     def openapi_spec(self) -> OpenAPISpecification:
-        """What ``/docs.json`` returns: see :mod:`serving.api.openapi`."""
+        """What ``/docs.json`` returns: see :mod:`serving.api.openapi.document`."""
         return document(self)

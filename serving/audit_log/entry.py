@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "decision",
+    "shadow",
     "review",
     "started",
     "resolution",
@@ -62,6 +63,10 @@ class NewEntry:
     # The `seq` of the account's event that the entry follows from, 0 = there was none: stored only
     # if that is still the newest. None = stored whatever happened to the account. Not in the row.
     follows: int | None = None
+    # The random id of the account's person: stored only while that is who the account leads to, so
+    # that an account which was erased meanwhile does not come back. None = whoever it leads to, and
+    # a new person if there is none.  Not in the row.
+    data_subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
