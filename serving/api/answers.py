@@ -23,10 +23,11 @@ from serving.decision.result import AdviceOptions, Advised, Decision, Found
 from serving.reviews.past_decision import EARLIER
 from serving.schemas.advice import Advice, make_advice
 from serving.schemas.advice_request import AdviceRequest, make_advice_answer
+from serving.schemas.answer_bytes import write_answer
 from serving.schemas.base import encode
 from serving.schemas.decision import Request, make_answer, read_requests
-from serving.schemas.detail import make_detail
 from serving.schemas.prior import priors_of
+from serving.schemas.reason import make_detail
 from serving.storage.timestamps import encode_time
 from serving.telemetry.metrics import Decided
 
@@ -155,8 +156,7 @@ def answer_requests(
     else:
         decisions = _run_stages(requests, basis).decisions
         answered = [
-            AnsweredDecision(decision, encode(make_answer(decision, bundle)))
-            for decision in decisions
+            AnsweredDecision(decision, write_answer(decision, bundle)) for decision in decisions
         ]
     by_account = {answer.decision.account_id: answer for answer in answered}
     return [by_account[request.account_id] for request in requests]
