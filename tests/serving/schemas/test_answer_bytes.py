@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -62,7 +63,7 @@ def test_an_answer_has_the_bytes_of_its_models(decisions: list[Decision], bundle
 def test_any_finite_number_has_the_bytes_of_the_models(
     decisions: list[Decision], bundle: Bundle, data: st.DataObject
 ) -> None:
-    numbers = {name: data.draw(FINITE) for name in NUMBERS}
+    numbers: dict[str, Any] = {name: data.draw(FINITE) for name in NUMBERS}
     decision = replace(data.draw(st.sampled_from(decisions)), **numbers)
     assert write_answer(decision, bundle) == encode(make_answer(decision, bundle))
 
@@ -72,6 +73,7 @@ def test_any_finite_number_has_the_bytes_of_the_models(
 def test_a_number_that_json_lacks_is_refused(
     decisions: list[Decision], bundle: Bundle, name: str, number: float
 ) -> None:
-    decision = replace(decisions[0], **{name: number})
+    wrong: dict[str, Any] = {name: number}
+    decision = replace(decisions[0], **wrong)
     with pytest.raises(ValueError, match=f"finite numbers, got {{'{name}': {number}}}"):
         write_answer(decision, bundle)
