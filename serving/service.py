@@ -6,6 +6,7 @@ bentoml serve serving.service:LimitReduction
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import sys
@@ -51,7 +52,7 @@ from serving.storage.bundles.canary import canary_file
 from serving.storage.bundles.follow import Follower
 from serving.storage.bundles.held import HeldBundles
 from serving.storage.bundles.series import bundle_state
-from serving.storage.bundles.start import check_canary, choose_start
+from serving.storage.bundles.start import StoreFollower, check_canary, choose_start, read_follow
 from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL, stated_digest
 from serving.storage.container import check_lasting
 from serving.storage.settings import fix_paths, read_drain, read_settings
@@ -135,6 +136,7 @@ class LimitReduction:
         check_lasting(settings)
         check_single_writer(settings, service.worker_count)
         check_canary()
+        follows = read_follow()
         folder = Path(service.inner.stored.resolve().path) / BUNDLE_FOLDER
         image = "" if service.bento is None else stated_digest(folder)
         folder = choose_start(folder, image, active_folder(settings))
@@ -144,7 +146,10 @@ class LimitReduction:
         discard_token(token_file(settings))
         announce(folder, bundle.digest, image)
         restart_workers_at_once()
-        on_hangup(lambda: activate_apart("--by", "SIGHUP"))
+        on_hangup(functools.partial(activate_apart, "--by", "SIGHUP"))
+        if follows:
+            activate = functools.partial(activate_apart, "--by", "CLEARLINE_FOLLOW")
+            StoreFollower(bundle.digest, activate).start()
 
     def _load_bundle(self, folder: ActiveFolder) -> Bundle:
         """Return the bundle that decides now: digests and golden rows verify it."""
