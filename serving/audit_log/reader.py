@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, Kind
-from serving.audit_log.memory import Memory, find_past, recall
+from serving.audit_log.memory import NOTHING, Memory, find_past, recall
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import StoredRow, decode_rows, unique_key_column
 from serving.decision.policy.prior import Prior
@@ -183,6 +183,15 @@ class Reader:
         """As :meth:`priors`, with the newest event; accounts without an event are missing."""
         memories, _ = self.memories_and_latest(tenant, accounts)
         return memories
+
+    def memory_with_limits(self, tenant: str, account: str) -> Memory:
+        """The memory of one account, with its ``limits``; an empty one without an event."""
+        past = find_past(self._database, [(tenant, account)], self._secrets).get((tenant, account))
+        if past is None or not past.events:
+            return NOTHING
+        missing = _reviewed_elsewhere([past.events])
+        reviewed = self.by_ids(missing) if missing else {}
+        return recall(past.events, reviewed, with_limits=True)
 
     def memories_and_latest(
         self, tenant: str, accounts: Collection[str]
