@@ -23,6 +23,7 @@ from serving.operations.decide_again.options import (
     add_command,
     add_period,
     add_replay,
+    add_shadow,
     parse_day,
 )
 from serving.operations.serve.options import HOST, PORT, add_serve_commands
@@ -201,6 +202,7 @@ def _add_audit_commands(commands: Any) -> None:
     _add_erase(commands)
     add_replay(commands)
     add_backfill(commands)
+    add_shadow(commands)
     _add_export(commands)
 
 

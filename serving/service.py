@@ -6,6 +6,7 @@ bentoml serve serving.service:LimitReduction
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import sys
@@ -31,6 +32,7 @@ from serving.api.bento import (
 from serving.api.decisions import Decisions
 from serving.api.described_service import DescribedService
 from serving.api.reviews import review_app
+from serving.api.shadow.shadow import fix_shadow, open_shadow
 from serving.audit_log.log import AuditLog, check_single_writer
 from serving.auth.local_token import discard_token, token_file
 from serving.auth.request_context import RequestContext
@@ -50,7 +52,7 @@ from serving.storage.bundles.canary import canary_file
 from serving.storage.bundles.follow import Follower
 from serving.storage.bundles.held import HeldBundles
 from serving.storage.bundles.series import bundle_state
-from serving.storage.bundles.start import check_canary, choose_start
+from serving.storage.bundles.start import StoreFollower, check_canary, choose_start, read_follow
 from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL, stated_digest
 from serving.storage.container import check_lasting
 from serving.storage.settings import fix_paths, read_drain, read_settings
@@ -101,7 +103,9 @@ class LimitReduction:
             image = "" if start is None else start.image
             self._follower = Follower(self.bundles, folder, image, canary_file())
             self._follower.start()
+            self.shadow = open_shadow(self.audit_log)
         self.decisions = Decisions(self.bundles, self.audit_log)
+        self.decisions.shadow = self.shadow
         pool = self.decisions.pool
         self.reviews = Reviews(self.bundles, self.audit_log, answer_again, pool)
         logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
@@ -127,10 +131,12 @@ class LimitReduction:
         start_telemetry()
         service, settings = cast(DescribedService, LimitReduction), read_settings()
         read_drain()
+        fix_shadow()
         fix_paths(settings)
         check_lasting(settings)
         check_single_writer(settings, service.worker_count)
         check_canary()
+        follows = read_follow()
         folder = Path(service.inner.stored.resolve().path) / BUNDLE_FOLDER
         image = "" if service.bento is None else stated_digest(folder)
         folder = choose_start(folder, image, active_folder(settings))
@@ -140,7 +146,10 @@ class LimitReduction:
         discard_token(token_file(settings))
         announce(folder, bundle.digest, image)
         restart_workers_at_once()
-        on_hangup(lambda: activate_apart("--by", "SIGHUP"))
+        on_hangup(functools.partial(activate_apart, "--by", "SIGHUP"))
+        if follows:
+            activate = functools.partial(activate_apart, "--by", "CLEARLINE_FOLLOW")
+            StoreFollower(bundle.digest, activate).start()
 
     def _load_bundle(self, folder: ActiveFolder) -> Bundle:
         """Return the bundle that decides now: digests and golden rows verify it."""
@@ -164,6 +173,8 @@ class LimitReduction:
         """Write the waiting rows, sign a checkpoint, and send the last spans."""
         self._follower.close()
         self.decisions.pool.close()
+        if self.shadow is not None:
+            self.shadow.close()
         self.audit_log.close()
         stop_spans()
         self._shutdown.cancel()

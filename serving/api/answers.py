@@ -11,22 +11,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from features.schema import StatementError
-from serving.audit_log.memory import DECIDED_ON, REVIEW_ON
+from serving.audit_log.memory import DECIDED_ON, REVIEW_ON, write_prior
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise_many, run_stages
 from serving.decision.policy.dates import local_date
-from serving.decision.policy.prior import Change, PriorError, after
+from serving.decision.policy.prior import Change, Prior, PriorError, after
 from serving.decision.policy.since_last import Earlier
 from serving.decision.reasons.vector import full_vector
 from serving.decision.result import AdviceOptions, Advised, Decision, Found
 from serving.reviews.past_decision import EARLIER
 from serving.schemas.advice import Advice, make_advice
 from serving.schemas.advice_request import AdviceRequest, make_advice_answer
+from serving.schemas.answer_bytes import write_answer
 from serving.schemas.base import encode
 from serving.schemas.decision import Request, make_answer, read_requests
-from serving.schemas.detail import make_detail
 from serving.schemas.prior import priors_of
+from serving.schemas.reason import make_detail
 from serving.storage.timestamps import encode_time
 from serving.telemetry.metrics import Decided
 
@@ -81,6 +82,16 @@ class AnsweredDecision:
                 "policy": bundle.policy.version,
             },
         }
+
+    def in_force(self, balance: float, bundle: Bundle) -> bytes | None:
+        """Return what the decision leaves in force, as the audit log stores it; None = no event.
+
+        `balance` is what is owed on the last statement.
+        """
+        if self.decision.notice is None:
+            return None
+        today = local_date(self.decision.decided_at, bundle.policy)
+        return write_prior(_left(self.decision, today, balance))
 
     def counted(self, bundle: Bundle) -> Decided:
         """Return what is counted of the decision, for the metrics."""
@@ -147,8 +158,7 @@ def answer_requests(
     else:
         decisions = _run_stages(requests, basis).decisions
         answered = [
-            AnsweredDecision(decision, encode(make_answer(decision, bundle)))
-            for decision in decisions
+            AnsweredDecision(decision, write_answer(decision, bundle)) for decision in decisions
         ]
     by_account = {answer.decision.account_id: answer for answer in answered}
     return [by_account[request.account_id] for request in requests]
@@ -230,6 +240,12 @@ def answer_again(
 
 def _next_look(decision: Decision, today: datetime.date) -> str | None:
     """The day of the next look at the account after a decision; None = nothing is in force."""
+    left = _left(decision, today, 0.0)  # the day does not depend on the balance
+    return None if left is None or left.review_on is None else left.review_on.isoformat()
+
+
+def _left(decision: Decision, today: datetime.date, balance: float) -> Prior | None:
+    """What a decision leaves in force."""
     refers = decision.action == "review"
     change = Change(
         decision_id=decision.decision_id,
@@ -238,13 +254,12 @@ def _next_look(decision: Decision, today: datetime.date) -> str | None:
         limit=decision.new_limit,
         effective_on=decision.effective_on or today,
         suspended=decision.suspended,
-        balance=0.0,  # the day does not depend on it
+        balance=balance,
         log_odds=decision.log_odds,
         review_on=None if refers else decision.review_on,
         refers=refers,
     )
-    left = after(decision.prior, change)
-    return None if left is None or left.review_on is None else left.review_on.isoformat()
+    return after(decision.prior, change)
 
 
 def constraints_of(request: Request) -> Constraints:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import attrs
 import bentoml
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.bento import OpenAPISpecification, count_workers, without_request_metrics
-from serving.api.openapi import document
+from serving.api.openapi.document import document
 from serving.auth.gate import Gate, RealPath
 from serving.auth.routes import route_template
 from serving.storage.settings import BATCH_DEADLINES, read_settings
@@ -18,6 +19,28 @@ from serving.telemetry.watch import Watch
 from serving.web.request_target import keep_whole_targets
 
 _SECONDS_AFTER_DEADLINE = 1.0
+
+
+class _StatingBundle:
+    """An ASGI app that states the bundle that decides in a header of ``/readyz``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; ``/readyz`` is answered with the header if the service is ready."""
+        if scope["type"] != "http" or scope["path"] != "/readyz":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_bundle(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.OK:
+                digest = bentoml.get_current_service().bundles.active.digest
+                header = (b"clearline-bundle", digest.encode())
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        await self.app(scope, receive, send_with_bundle)
 
 
 @attrs.define
@@ -40,7 +63,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         keep_whole_targets()
         start_telemetry()  # before the gate logs
         app = without_request_metrics(super().to_asgi(is_main))
-        return Watch(Gate(app), route_template)
+        return Watch(Gate(_StatingBundle(app)), route_template)
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         """Serve the model that the Bento was built with.
@@ -63,5 +86,5 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
 
     @property
     def openapi_spec(self) -> OpenAPISpecification:
-        """What ``/docs.json`` returns: see :mod:`serving.api.openapi`."""
+        """What ``/docs.json`` returns: see :mod:`serving.api.openapi.document`."""
         return document(self)

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.api.errors import error_response
-from serving.api.openapi_responses import (
+from serving.api.openapi.responses import (
     answer_response,
     json_content,
     operation_errors,

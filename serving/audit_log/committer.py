@@ -29,7 +29,7 @@ from serving.audit_log.rows import (
 )
 from serving.storage.database import Database
 from serving.storage.open_file import FileMovedError
-from serving.storage.tables import entries, probe
+from serving.storage.tables import entries, people, probe
 from serving.telemetry.metrics import COMMIT_SECONDS
 
 LOGGER = logging.getLogger("clearline.record")
@@ -39,7 +39,7 @@ _PROBE_BYTES = 64 * 1024  # a database that accepts these accepts a decision
 
 Item = Sequence[NewEntry]  # entries that are stored together or not at all
 # Why an item was not stored: another entry has a unique key of it, or an account has a newer event
-# than an entry follows from.
+# than an entry follows from, or its person was erased.
 Refusal = Literal["duplicate", "outdated"]
 
 _EXISTING = sa.select(entries.c.entry_id, unique_key_column).where(
@@ -166,6 +166,7 @@ class Committer:
         with self._database.writing(self._held) as connection:
             duplicates = _find_duplicates(connection, items) if find_duplicates else set()
             outdated = _find_outdated(connection, items, duplicates, self._secrets)
+            outdated |= _find_erased(connection, items)
             refused = duplicates | outdated
             chosen = [place for place in range(len(items)) if place not in refused]
             together = [entry for place in chosen for entry in items[place]]
@@ -235,3 +236,19 @@ def _find_outdated(
             # The number of the row to come: no item of this transaction can follow from it.
             newest |= dict.fromkeys(followed)
     return outdated
+
+
+def _find_erased(connection: sa.Connection, items: Sequence[Item]) -> set[int]:
+    """The places of items about a person who was erased since."""
+    named: dict[int, set[str]] = {}
+    for place, item in enumerate(items):
+        people_of_item = {one.data_subject for one in item if one.data_subject is not None}
+        if people_of_item:
+            named[place] = people_of_item
+    if not named:
+        return set()
+    wanted = sorted(set().union(*named.values()))
+    query = sa.select(people.c.person)
+    query = query.where(people.c.person.in_(wanted))
+    present = set(connection.scalars(query))
+    return {place for place, own in named.items() if not own <= present}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "decision",
+    "shadow",
     "review",
     "started",
     "resolution",
@@ -30,6 +31,7 @@ KINDS_OF_COMMANDS: tuple[Kind, ...] = (
     "key_adopted",
     "key_revoked",
     "activation",
+    "portfolio",
 )
 TRACE = "trace"  # in the metadata: the id of the trace of the request, 32 hex digits
 
@@ -57,9 +59,16 @@ class NewEntry:
     unique_key: str | None = None
     digest: str | None = None  # of the request, hex: whether a repeated key repeats the request
     due: datetime.date | None = None  # last day to notify the customer; None = nothing to notify
+    # Of an event of an account: the prior of the next decision as JSON, null = nothing is in force.
+    # Stored encrypted within the metadata. None = only the bodies say it, as in earlier versions.
+    in_force: bytes | None = None
     # The `seq` of the account's event that the entry follows from, 0 = there was none: stored only
     # if that is still the newest. None = stored whatever happened to the account. Not in the row.
     follows: int | None = None
+    # The random id of the account's person: stored only while that is who the account leads to, so
+    # that an account which was erased meanwhile does not come back. None = whoever it leads to, and
+    # a new person if there is none.  Not in the row.
+    data_subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Sequence
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, Kind
-from serving.audit_log.memory import Memory, find_past, recall
+from serving.audit_log.memory import NOTHING, Memory, find_past, recall
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import decode_rows, unique_key_column
+from serving.audit_log.rows import StoredRow, decode_rows, unique_key_column
 from serving.decision.policy.prior import Prior
 from serving.storage.database import Database
 from serving.storage.lists import next_look
@@ -184,12 +184,22 @@ class Reader:
         memories, _ = self.memories_and_latest(tenant, accounts)
         return memories
 
+    def memory_with_limits(self, tenant: str, account: str) -> Memory:
+        """The memory of one account, with its ``limits``; an empty one without an event."""
+        past = find_past(self._database, [(tenant, account)], self._secrets).get((tenant, account))
+        if past is None or not past.events:
+            return NOTHING
+        missing = _reviewed_elsewhere([past.events])
+        reviewed = self.by_ids(missing) if missing else {}
+        return recall(past.events, reviewed, with_limits=True)
+
     def memories_and_latest(
         self, tenant: str, accounts: Collection[str]
-    ) -> tuple[dict[str, Memory], dict[str, Entry]]:
+    ) -> tuple[dict[str, Memory], dict[str, StoredRow]]:
         """The memories, and the latest decision on each account, whatever it decided.
 
-        Accounts without an event, and accounts without a decision, are missing.
+        Accounts without an event, and accounts without a decision, are missing. The content of the
+        decisions is not decrypted yet.
         """
         named = [(tenant, account) for account in accounts]
         found = find_past(self._database, named, self._secrets)
@@ -301,7 +311,7 @@ class Reader:
             begin = end
 
 
-def _reviewed_elsewhere(events: Collection[Sequence[Entry]]) -> set[str]:
+def _reviewed_elsewhere(events: Collection[Sequence[StoredRow]]) -> set[str]:
     """The ids of the decisions that outcomes are about and that are not beside their outcome."""
     missing: set[str] = set()
     for rows in events:

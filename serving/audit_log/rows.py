@@ -6,14 +6,17 @@ The only module that maps the names of :class:`Entry` to columns. The columns ``
 
 from __future__ import annotations
 
+import base64
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
 from pydantic_core import from_json
 
-from serving.audit_log.entry import Entry, NewEntry, encode_metadata
+from serving.audit_log.entry import Entry, Kind, NewEntry, encode_metadata
 from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.privacy import data_subjects
 from serving.audit_log.privacy.content import pack, unpack
@@ -34,6 +37,8 @@ request_column = entries.c.asked
 response_column = entries.c.answered
 unique_key_column = entries.c.slot
 ENCRYPTED = (request_column.name, response_column.name)  # in rows that have a data subject
+_IN_FORCE = "in_force"  # in the metadata: what an event leaves in force, encrypted, base64
+_NONCES = len(ENCRYPTED) + 1  # of an entry, at most
 
 _LAST_SEQ = sa.select(sa.func.max(entries.c.seq)).scalar_subquery()
 _LAST = PreparedStatement(
@@ -49,15 +54,15 @@ def read_chain_head(connection: sa.Connection) -> tuple[int, bytes]:
     return 0, GENESIS
 
 
-# The content of an entry's encrypted columns, in their order: packed, not encrypted yet.
+# What is encrypted of an entry, in the order of the columns, and what it leaves in force: packed.
 Packed = tuple[bytes | None, ...]
 
 
 def pack_contents(entry: NewEntry) -> Packed:
     """Pack what is encrypted of an entry with an account; needs no database and no key."""
     if entry.account is None:
-        return None, None
-    contents = entry.request_body, entry.response_body
+        return None, None, None
+    contents = entry.request_body, entry.response_body, entry.in_force
     return tuple(None if one is None else pack(one) for one in contents)
 
 
@@ -79,7 +84,7 @@ def insert_entries(
     by_account = data_subjects.get_or_create(connection, new_entries, secrets)
     # The write lock is held: no other writer can append between this read and the insert.
     seq, before = read_chain_head(connection)
-    nonces = draw_nonces(len(ENCRYPTED) * len(new_entries))
+    nonces = draw_nonces(_NONCES * len(new_entries))
     rows: list[dict[str, Any]] = []
     stored: list[Entry] = []
     if packed is None:
@@ -89,7 +94,7 @@ def insert_entries(
         person = None if entry.account is None else by_account[entry.tenant, entry.account]
         row = _encode(entry, seq)
         if person is not None:
-            row |= _sealed(entry.entry_id, person, contents, nonces)
+            row |= _sealed(entry, person, contents, nonces)
         row_hash = hash_row(row, before)
         rows.append(row | {"before": before, "hash": row_hash})
         stored.append(_as_stored(entry, seq, person))
@@ -114,6 +119,42 @@ def decode_rows(
     return [decode_row(row, keys.get(row[data_subject_column.name])) for row in rows]
 
 
+class StoredRow:
+    """A row of ``entries`` whose content is decrypted only if :attr:`entry` is read.
+
+    ``columns`` are by name, without the two hashes; ``key`` is of the row's data subject.
+    """
+
+    def __init__(self, columns: Mapping[str, Any], key: bytes) -> None:
+        self._columns, self._key = columns, key
+        self.seq: int = columns["seq"]
+        self.entry_id: str = columns["entry_id"]
+        self.kind: Kind = columns["kind"]
+        self.subject: str = columns["subject"]
+        self.has_due_day: bool = columns["due"] is not None
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Any]:
+        """The readable metadata, as it is stored."""
+        found: Mapping[str, Any] = from_json(self._columns[metadata_column.name])
+        return found
+
+    @property
+    def in_force(self) -> bytes | None:
+        """What the event leaves in force, as :class:`NewEntry` has it; None = it does not say.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: it was changed, or is of another row.
+        """
+        stored = self.metadata.get(_IN_FORCE)
+        return None if stored is None else _decrypt_in_force(stored, self.entry_id, self._key)
+
+    @cached_property
+    def entry(self) -> Entry:
+        """The row as an entry; the raises are those of :func:`decode_row`."""
+        return decode_row(self._columns, self._key)
+
+
 def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:
     """A row of ``entries`` as an entry; ``key`` is its data subject's, None = erased or none.
 
@@ -122,6 +163,8 @@ def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:
         serving.audit_log.privacy.content.ContentError: it was encrypted, and is no content.
     """
     due = row["due"]
+    metadata = from_json(row[metadata_column.name])
+    metadata.pop(_IN_FORCE, None)  # ciphertext, of use to the look-up alone
     return Entry(
         seq=row["seq"],
         entry_id=row["entry_id"],
@@ -131,7 +174,7 @@ def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:
         caller=row["caller"],
         at=decode_time(row["at"]),
         data_subject=row[data_subject_column.name],
-        metadata=from_json(row[metadata_column.name]),
+        metadata=metadata,
         request_body=_content(row, request_column.name, key),
         response_body=_content(row, response_column.name, key),
         unique_key=row[unique_key_column.name],
@@ -141,9 +184,26 @@ def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:
     )
 
 
-def encryption_context(entry_id: str, column: str) -> str:
-    """What content is bound to: content moved to another row or column fails to decrypt."""
-    return f"{entry_id} {column}"
+def is_readable(row: Mapping[Any, Any], key: bytes) -> bool:
+    """Whether the key of a row's data subject decrypts all that is encrypted in the row."""
+    try:
+        for column in ENCRYPTED:
+            _content(row, column, key)
+        _ = StoredRow(row, key).in_force
+    except (InvalidTag, ValueError, TypeError, AttributeError):
+        # Too short, packed in a way of no version, or metadata that are not as they were written.
+        return False
+    return True
+
+
+def _decrypt_in_force(stored: str, entry_id: str, key: bytes) -> bytes:
+    encrypted = base64.b64decode(stored, validate=True)
+    return unpack(decrypt(encrypted, key, encryption_context(entry_id, _IN_FORCE)))
+
+
+def encryption_context(entry_id: str, name: str) -> str:
+    """What content is bound to: content moved to another row or name fails to decrypt."""
+    return f"{entry_id} {name}"
 
 
 def _encode(entry: NewEntry, seq: int) -> dict[str, Any]:
@@ -167,14 +227,18 @@ def _encode(entry: NewEntry, seq: int) -> dict[str, Any]:
 
 
 def _sealed(
-    entry_id: str, person: DataSubject, contents: Packed, nonces: Iterator[bytes]
+    entry: NewEntry, person: DataSubject, contents: Packed, nonces: Iterator[bytes]
 ) -> dict[str, Any]:
     """The columns of a row that differ if it is about a person."""
-    sealed: dict[str, Any] = {data_subject_column.name: person.subject_id}
-    for column, packed in zip(ENCRYPTED, contents, strict=True):
-        context = encryption_context(entry_id, column)
-        sealed[column] = encrypt(packed, person.key, context, next(nonces))
-    return sealed
+    sealed: dict[str, Any] = {}
+    for name, packed in zip((*ENCRYPTED, _IN_FORCE), contents, strict=True):
+        context = encryption_context(entry.entry_id, name)
+        sealed[name] = encrypt(packed, person.key, context, next(nonces))
+    in_force = sealed.pop(_IN_FORCE)
+    if in_force is not None:
+        text = base64.b64encode(in_force).decode()
+        sealed[metadata_column.name] = encode_metadata({**entry.metadata, _IN_FORCE: text})
+    return sealed | {data_subject_column.name: person.subject_id}
 
 
 def _as_stored(

@@ -27,11 +27,10 @@ from serving.audit_log.privacy.api_key_macs import (
     REMOVED,
     read_stored_keys,
 )
-from serving.audit_log.privacy.content import unpack
-from serving.audit_log.privacy.data_subjects import decrypt, try_subject_keys
+from serving.audit_log.privacy.data_subjects import try_subject_keys
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.record_secrets import keys_to_adopt
-from serving.audit_log.rows import ENCRYPTED, data_subject_column, encryption_context
+from serving.audit_log.rows import data_subject_column, is_readable
 from serving.storage.lists import find_wrong_rows
 from serving.storage.tables import entries, not_a_decision
 
@@ -306,20 +305,9 @@ def _key_problem(row: Row, page: _Page) -> str | None:
     key = page.keys[person]
     if key is None:
         return "is about a person whose key cannot be decrypted"
-    if not all(_decrypts(row, column, key) for column in ENCRYPTED):
+    if not is_readable(row, key):
         return "holds content that the person's key does not decrypt"
     return None
-
-
-def _decrypts(row: Row, column: str, key: bytes) -> bool:
-    if row[column] is None:
-        return True
-    try:
-        content = decrypt(row[column], key, encryption_context(row["entry_id"], column))
-        unpack(content)
-    except (InvalidTag, ValueError):  # ValueError: too short, or packed in a way of no version
-        return False
-    return True
 
 
 def _pages(reading: Reading, secrets: Secrets) -> Iterator[_Page]:

@@ -25,7 +25,8 @@ from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.income_fall import income_fell, tells_income_fall
 from serving.decision.reasons.naming import group_of, pushed, worst_fact
 from serving.decision.reasons.ranking import Evidence, Ranked, Reason, principal_reasons
-from serving.decision.reasons.wording import day, say
+from serving.decision.reasons.sentence import say
+from serving.decision.reasons.wording import day
 from serving.decision.result import Advised, Decision, Found
 from serving.decision.scoring.score import logit
 
@@ -145,7 +146,7 @@ def _also_known(
         return []
     facts = []
     delay = worst_fact(evidence, bundle.wording)
-    told_delay = _delay_not_told(reasons, evidence, bundle)
+    told_delay = None if delay is None else _delay_not_told(delay, reasons, evidence, bundle)
     if delay is not None and told_delay is not None:
         counted = pushed((delay,), evidence)
         facts.append(AlsoKnown(told_delay, counted))
@@ -157,14 +158,12 @@ def _also_known(
 
 
 def _delay_not_told(
+    fact: str,
     reasons: Sequence[Reason],
     evidence: Evidence,
     bundle: Bundle,
 ) -> Text | None:
-    """The sentence of the worst delay that is never silent; None if a reason tells of it."""
-    fact = worst_fact(evidence, bundle.wording)
-    if fact is None:
-        return None
+    """The sentence of a delay that is never silent; None if a reason tells of it."""
     sentence = say(group_of(fact), fact, evidence, bundle.wording)
     is_told = any(
         sentence.en in reason.text.en or _names_delay(reason, evidence.values[fact])

@@ -20,6 +20,7 @@ from typing import Literal, get_args
 
 from serving.decision.config.policy import Policy
 from serving.decision.config.reasons import Language, Text, Wording
+from serving.decision.config.template import template_of
 from serving.decision.policy.dates import (
     cut_notice_due_date,
     hearing_notice_due_date,
@@ -92,8 +93,8 @@ def name_account(account_id: str, product: str, wording: Wording) -> Text:
     template, products = wording.notice["account"], wording.products[product]
     tail = account_id[-_TAIL:]
     return Text(
-        en=template.en.format(product=products.en, account_tail=tail),
-        zh=template.zh.format(product=products.zh, account_tail=tail),
+        en=template_of(template.en).fill({"product": products.en, "account_tail": tail}),
+        zh=template_of(template.zh).fill({"product": products.zh, "account_tail": tail}),
     )
 
 
@@ -116,9 +117,11 @@ def make_notice(
     today = local_date(decided_at, policy)
     kind = _KINDS[outcome.action]
     send_by = _DUE_DATES[kind](today, policy)
+    account = name_account(subject.account_id, subject.product, wording)
     texts = {}
     for language in LANGUAGES:
         values = _values(outcome, subject, today, wording, language)
+        values["account"] = str(getattr(account, language))
         texts[language] = _text(outcome, subject, values, wording, language)
     return Notice(kind, send_by, Text(texts["en"], texts["zh"]))
 
@@ -135,7 +138,7 @@ _RIGHTS: Mapping[Action, str] = {"review": "hearing", "restore": "rights_after_r
 def _text(
     outcome: Outcome,
     subject: Subject,
-    values: Mapping[str, str],
+    values: dict[str, str],
     wording: Wording,
     language: Language,
 ) -> str:
@@ -143,18 +146,19 @@ def _text(
     parts = _Parts(wording.notice, language)
     proposal = ""
     if outcome.action == "review":
-        proposal = parts[_proposal(outcome)].format(**values)
+        proposal = template_of(parts[_proposal(outcome)]).fill(values)
     if "near_cut_off" in outcome.review_because:
         proposal += _BETWEEN[language] + parts["close"]
     overdue = ["overdue"] if subject.overdue and "overdue" in wording.notice else []
-    sentences = (parts[name] for name in [*_sentences(outcome, subject), *overdue])
-    opening = _BETWEEN[language].join(sentences)
+    values["proposal"] = proposal
+    names = [*_sentences(outcome, subject), *overdue]
+    opening = _BETWEEN[language].join([template_of(parts[name]).fill(values) for name in names])
     main = [reason for reason in subject.reasons if reason.leader]
     further = [reason for reason in subject.reasons if not reason.leader]
     heading = "reasons_for_less" if _gives_less(outcome) else _heading("reason", main, wording)
     further_heading = _heading("further_reason", further, wording)
     paragraphs = (
-        opening.format(proposal=proposal, **values),
+        opening,
         _reasons(parts[heading], main, language),
         _reasons(parts[further_heading], further, language),
         *_also_known(subject, wording, language),
@@ -189,7 +193,7 @@ def _reasons(template: str, reasons: Sequence[Reason], language: Language) -> st
     like a missing page.
     """
     sentences = [f"{reason.rank}. {getattr(reason.text, language)}" for reason in reasons]
-    return template.format(reasons="\n".join(sentences)) if sentences else ""
+    return template_of(template).fill({"reasons": "\n".join(sentences)}) if sentences else ""
 
 
 def _heading(one: str, reasons: Sequence[Reason], wording: Wording) -> str:
@@ -208,7 +212,8 @@ def _also_known(subject: Subject, wording: Wording, language: Language) -> list[
         facts = [fact.text for fact in subject.also_known if fact.counted == counted]
         told = _BETWEEN[language].join(str(getattr(text, language)) for text in facts)
         template = wording.notice.get(part, wording.notice["also_known"])
-        paragraphs.append(str(getattr(template, language)).format(fact=told) if told else "")
+        paragraph = template_of(getattr(template, language))
+        paragraphs.append(paragraph.fill({"fact": told}) if told else "")
     return paragraphs
 
 
@@ -228,7 +233,7 @@ def _values(
     wording: Wording,
     language: Language,
 ) -> dict[str, str]:
-    """The formatted facts of an outcome by placeholder, without those that are None."""
+    """The formatted facts of an outcome by placeholder, without the account and what is None."""
     dates = {
         "decided_on": today,
         "effective_on": outcome.effective_on,
@@ -244,8 +249,6 @@ def _values(
     for name, amount in amounts.items():
         if amount is not None:
             values[name] = number(amount, "CNY", language)
-    account = name_account(subject.account_id, subject.product, wording)
-    values["account"] = str(getattr(account, language))
     if wording.new_use:
         values["new_use"] = str(getattr(wording.new_use[subject.product], language))
     return values

@@ -5,6 +5,7 @@ A later decision about the account may have changed the limit since the reviewed
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.memory import REVIEW_ON, Decided, Memory, after_outcome, decided_on
 from serving.decision.config.policy import Policy
 from serving.reviews.errors import invalid
+from serving.reviews.notice import Announced
 from serving.reviews.workflow import decision_in, limit_of, reviews_of
 from serving.schemas.review import ResolutionRequest
 
@@ -31,12 +33,31 @@ def limit_in_force(rows: Sequence[Entry], memory: Memory) -> float:
     return memory.prior.limit_in_force
 
 
+def limit_on(day: datetime.date, rows: Sequence[Entry], memory: Memory) -> float:
+    """Return the limit in force for the account on a day, CNY.
+
+    Until a cut takes effect, that is the limit from before it.
+    """
+    limit = memory.limit_on(day)
+    return limit_in_force(rows, memory) if limit is None else limit
+
+
+def announced_limit(day: datetime.date, rows: Sequence[Entry], memory: Memory) -> Announced | None:
+    """Return the limit that was decided and is not in force on a day yet; None = there is none."""
+    prior = memory.prior
+    if prior is None or prior.in_force_from <= day:
+        return None
+    if prior.limit_in_force == limit_on(day, rows, memory):
+        return None
+    return Announced(prior.limit_in_force, prior.in_force_from)
+
+
 def resolved_limit(body: ResolutionRequest, rows: Sequence[Entry], memory: Memory) -> float:
     """Return the limit that an outcome leads to, CNY; ApiError (422) if it is not allowed.
 
-    An amended limit is at least the one after the decision, and at least the one in force if there
-    was a later decision, so that a review never costs the customer anything. It is at most the one
-    before the decision, or before the first cut that was in force at it.
+    An amended limit is at least the one that the decision left or proposed, and at least the one in
+    force if there was a later decision, so that a review never takes more than the decision did. It
+    is at most the one before the decision, or before the first cut that was in force at it.
     """
     decision = decision_in(rows[0])
     in_force = limit_in_force(rows, memory)
@@ -56,7 +77,11 @@ def resolved_limit(body: ResolutionRequest, rows: Sequence[Entry], memory: Memor
             rows,
             memory,
         )
-    lowest, left_by = (0.0 if undecided else decision["new_limit"]), "that the decision left"
+    lowest, left_by = decision["new_limit"], "that the decision left"
+    if undecided:
+        # A proposal may also give back; then nothing may be taken.
+        lowest = min(decision["proposed_limit"], decision["credit_limit"])
+        left_by = "in proposed_limit of the decision, or in force if that is less"
     if not _is_newest(rows[0], memory):
         lowest, left_by = in_force, "in force after a later decision"
     highest = max(decision["credit_limit"], _limit_before_first_cut(decision))

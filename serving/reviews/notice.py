@@ -14,7 +14,11 @@ from typing import Any
 from serving.decision.config.policy import Policy
 from serving.decision.config.reasons import Language, Text
 from serving.decision.notice import LANGUAGES
-from serving.decision.policy.dates import cut_notice_due_date, effective_date, notice_due_date
+from serving.decision.policy.dates import (
+    effective_date,
+    notice_due_date,
+    notice_due_date_before,
+)
 from serving.decision.reasons.wording import day, number
 from serving.schemas.review import Asker, OutcomeKind, ReviewOutcome
 
@@ -43,12 +47,25 @@ _CHANGES: dict[Language, dict[str, str]] = {
             "Your credit limit is lowered from {before} to {limit}. "
             "The new limit applies from {effective_on}."
         ),
+        "stays": ("Your credit limit stays at {limit}. It is not lowered to {announced} on {day}."),
+        "withdrawn": "The decision is withdrawn: your credit limit stays at {limit}.",
+        "upheld": (
+            "As decided, your credit limit will be {limit} from {day}. Until then it is {before}."
+        ),
+        "amended": (
+            "Your credit limit will be {limit} instead of {announced} from {day}. "
+            "Until then it is {before}."
+        ),
     },
     "zh": {
         "same": "您的信用额度维持{limit}。",
         "restored": "原决定已撤销，您的信用额度恢复为{limit}，与该决定之前相同。",
         "raised": "您的信用额度由{before}上调至{limit}。",
         "lowered": "您的信用额度由{before}下调至{limit}，自{effective_on}起生效。",
+        "stays": "您的信用额度维持{limit}，不再于{day}下调至{announced}。",
+        "withdrawn": "原决定已撤销，您的信用额度维持{limit}。",
+        "upheld": "按原决定，您的信用额度自{day}起为{limit}，在此之前为{before}。",
+        "amended": "您的信用额度自{day}起由原定的{announced}改为{limit}，在此之前为{before}。",
     },
 }
 _REASONS: dict[Language, str] = {"en": "The reasons: {reasons}", "zh": "理由：{reasons}"}
@@ -62,10 +79,20 @@ _FURTHER_REVIEW: dict[Language, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ReviewDecision:
-    """A person's answer to a review; `before` and `limit` are in force before and after it, CNY.
+class Announced:
+    """A limit that was decided and is not in force yet, CNY; `first_day` is its first day."""
 
-    `account` is what the customer's account is called, as `name_account` returns it.
+    limit: float
+    first_day: datetime.date
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewDecision:
+    """A person's answer to a review.
+
+    `before` is the limit in force on the day of the answer, and `limit` the one that it leads to,
+    CNY. `announced` is the limit that would have been in force from a later day on; None = there
+    is none. `account` is what the customer's account is called, as `name_account` returns it.
     """
 
     account: Text
@@ -74,6 +101,13 @@ class ReviewDecision:
     before: float
     limit: float
     reasons: str
+    announced: Announced | None = None
+
+    @property
+    def lowers(self) -> bool:
+        """Whether the answer itself lowers the limit, below what was announced before."""
+        least = self.before if self.announced is None else self.announced.limit
+        return self.limit < min(self.before, least)
 
 
 def outcome_notice(
@@ -84,10 +118,11 @@ def outcome_notice(
 ) -> dict[str, Any]:
     """Return the notice as JSON.
 
-    `kind`, `effective_on` (the day on which a lower limit takes effect; None = no lower limit),
-    `send_by` (the last day to send the notice, before that day) and `text` in ``en`` and ``zh``;
-    days as YYYY-MM-DD. `decided_on` and `answered_on` are the days of the reviewed decision and of
-    the review's outcome, on the lender's clock.
+    `kind`, `effective_on` (the day from which the limit is lower than on the day of the outcome:
+    where a cut was announced before, its day; None = it is not lower), `send_by` (the last day to
+    send the notice, before that day) and `text` in ``en`` and ``zh``; days as YYYY-MM-DD.
+    `decided_on` and `answered_on` are the days of the reviewed decision and of the review's
+    outcome, on the lender's clock.
 
     >>> from datetime import date
     >>> from importlib.resources import files
@@ -102,13 +137,11 @@ def outcome_notice(
     >>> notice["text"]["en"].splitlines()[2]
     'The decision is withdrawn: your credit limit is CNY 21,500 again, as before it.'
     """
-    kind: OutcomeKind = "review_outcome"
+    kind: OutcomeKind = "adverse_action" if decision.lowers else "review_outcome"
+    effective_on = _first_day(decision, answered_on, policy)
     send_by = notice_due_date(answered_on, policy)
-    effective_on = None
-    if decision.limit < decision.before:
-        kind = "adverse_action"
-        send_by = cut_notice_due_date(answered_on, policy)
-        effective_on = effective_date(answered_on, policy)
+    if effective_on is not None:
+        send_by = notice_due_date_before(effective_on, answered_on, policy)
     texts: dict[Language, str] = {}
     for language in LANGUAGES:
         texts[language] = _text(decision, decided_on, effective_on, language)
@@ -118,6 +151,17 @@ def outcome_notice(
         "send_by": send_by.isoformat(),
         "text": texts,
     }
+
+
+def _first_day(
+    decision: ReviewDecision, answered_on: datetime.date, policy: Policy
+) -> datetime.date | None:
+    """Return the first day of a limit below the one of today; None if it is not below."""
+    if decision.limit >= decision.before:
+        return None
+    if decision.announced is None or decision.lowers:
+        return effective_date(answered_on, policy)
+    return decision.announced.first_day
 
 
 def _text(
@@ -132,6 +176,9 @@ def _text(
     }
     if effective_on is not None:
         values["effective_on"] = day(effective_on, language)
+    if decision.announced is not None:
+        values["announced"] = number(decision.announced.limit, "CNY", language)
+        values["day"] = day(decision.announced.first_day, language)
     opening = _OPENINGS[language][decision.asked_by]
     change = _CHANGES[language][_change(decision)]
     paragraphs = (
@@ -147,6 +194,11 @@ def _text(
 
 
 def _change(decision: ReviewDecision) -> str:
+    if decision.announced is not None and not decision.lowers:
+        if decision.limit == decision.before:
+            return "withdrawn" if decision.outcome == "overturn" else "stays"
+        if decision.limit < decision.before:
+            return "upheld" if decision.limit == decision.announced.limit else "amended"
     if decision.limit == decision.before:
         return "same"
     if decision.outcome == "overturn":

@@ -17,7 +17,7 @@ from features.schema import StatementError
 from serving.audit_log.entry import Entry, Kind, NewEntry
 from serving.audit_log.errors import Duplicate, Outdated
 from serving.audit_log.log import AuditLog
-from serving.audit_log.memory import DECIDED_ON, NOTHING, Memory
+from serving.audit_log.memory import DECIDED_ON, Memory
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
@@ -25,7 +25,12 @@ from serving.decision.notice import name_account
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.prior import PriorError
 from serving.reviews.errors import conflict, invalid
-from serving.reviews.in_force import limit_in_force, resolved_limit, with_next_look
+from serving.reviews.in_force import (
+    announced_limit,
+    limit_on,
+    resolved_limit,
+    with_next_look,
+)
 from serving.reviews.notice import ReviewDecision, outcome_notice
 from serving.reviews.past_decision import AnswerAgain, earlier_of, full_vector_of, past_bundle
 from serving.reviews.queries import ReviewQueries
@@ -193,15 +198,16 @@ class Reviews:
         decision = step.rows[0]
         account_id = decision_in(decision)["account_id"]
         memory = await self._recall(account_id, context)
+        decided_on, answered_on = local_date(decision.at, policy), local_date(step.at, policy)
         outcome = ReviewDecision(
             account=name_account(account_id, decision.metadata["product"], present.wording),
             asked_by=step.review.asked_by,
             outcome=body.outcome,
-            before=limit_in_force(step.rows, memory),
+            before=limit_on(answered_on, step.rows, memory),
             limit=resolved_limit(body, step.rows, memory),
             reasons=body.reasons,
+            announced=announced_limit(answered_on, step.rows, memory),
         )
-        decided_on, answered_on = local_date(step.rows[0].at, policy), local_date(step.at, policy)
         notice = outcome_notice(outcome, decided_on, answered_on, policy)
         recorded = body.model_copy(update={"reviewer": reviewer})
         entry = replace(
@@ -303,8 +309,9 @@ class Reviews:
     async def _recall(self, account_id: str, context: RequestContext) -> Memory:
         """Return what is in force for an account now."""
         tenant = context.caller.tenant
-        found = await self._audit_log.read(lambda reader: reader.memories(tenant, [account_id]))
-        return found.get(account_id, NOTHING)
+        return await self._audit_log.read(
+            lambda reader: reader.memory_with_limits(tenant, account_id)
+        )
 
     async def _step(self, kind: Kind, review_id: str, context: RequestContext) -> _Step:
         """Return the next step of a review; ApiError (409) if its state does not allow `kind`."""

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic_core import from_json
+
 from serving.audit_log.entry import Entry, Kind, NewEntry
 from serving.schemas.review import UNDER_WAY, Asker, ReviewOutcome, State
 
@@ -135,7 +137,7 @@ def decision_in(row: Entry) -> dict[str, Any]:
 
     The answer of the endpoint `advice` contains the decision; other answers are the decision.
     """
-    answer: dict[str, Any] = json.loads(row.response_body or b"{}")
+    answer: dict[str, Any] = from_json(row.response_body or b"{}")
     if row.metadata["door"] == "advice":
         answer = answer["decision"]
     return answer

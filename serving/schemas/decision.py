@@ -35,10 +35,10 @@ from features.statements import Row, Statements, read_rows, read_table
 from serving.schemas import examples
 from serving.schemas.advice import Advice
 from serving.schemas.base import DETAIL_TEXT, ApiRequest
-from serving.schemas.detail import DetailIfAsked
 from serving.schemas.prior import Prior, make_prior
 from serving.schemas.reason import (
     ComparisonNote,
+    DetailIfAsked,
     Reason,
     SinceLast,
     make_comparison,

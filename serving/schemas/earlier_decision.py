@@ -10,8 +10,13 @@ from pydantic.json_schema import SkipJsonSchema
 
 from serving.schemas.advice import Aged, CourseOfAnyVersion, PathMonthOfAnyVersion
 from serving.schemas.decision import AnswerOfAnyVersion, ModelNote, NoticeOrNull
-from serving.schemas.detail import DetailIfAsked
-from serving.schemas.reason import ComparisonNote, Reason, ReasonFeature, ReasonOfAnyVersion
+from serving.schemas.reason import (
+    ComparisonNote,
+    DetailIfAsked,
+    Reason,
+    ReasonFeature,
+    ReasonOfAnyVersion,
+)
 from serving.web.models import Strict, Text
 
 

@@ -113,7 +113,8 @@ class ResolutionRequest(ApiRequest):
         Limit | None,
         Field(
             description=(
-                "CNY; only for amend, from the limit after the decision to the limit before it"
+                "CNY; only for amend, from the limit that the decision left or proposed to the "
+                "limit before it"
             )
         ),
     ] = None
@@ -170,16 +171,15 @@ class OutcomeNotice(Strict):
 
     kind: Annotated[
         OutcomeKind,
-        Field(
-            description="adverse_action where the limit in force was lowered; else review_outcome"
-        ),
+        Field(description="adverse_action where the outcome lowers the limit; else review_outcome"),
     ]
     effective_on: Annotated[
         datetime.date | None,
         Field(
             description=(
-                "the day on which a lower limit takes effect, not before send_by; null = the limit "
-                "was not lowered, or an earlier version of the service made the notice"
+                "the day from which the limit is lower than on the day of the outcome, not before "
+                "send_by; null = it is not lower, or an earlier version of the service made the "
+                "notice"
             )
         ),
     ] = None

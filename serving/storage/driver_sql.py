@@ -6,7 +6,8 @@ other decision can run. Errors of the driver are raised as SQLAlchemy's errors, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 _MAX_ROWS = 64  # in one statement; PostgreSQL takes at most 65,535 parameters
 _PLACEHOLDERS = {"qmark": "?", "pyformat": "%s"}  # by the driver's paramstyle
+# PostgreSQL sends bytes as hexadecimal text unless it is asked for binary results.
+_CURSOR_OPTIONS: Mapping[str, Mapping[str, Any]] = {"postgresql": {"binary": True}}
 
 
 class PreparedStatement:
@@ -46,9 +49,10 @@ class PreparedStatement:
     ) -> list[tuple[Any, ...]]:
         """Execute on a connection of the driver; returns the rows."""
         sql, order = self._compile(dialect)
-        if order is None:
-            return _execute(dialect, driver, sql, values)
-        return _execute(dialect, driver, sql, [values[name] for name in order])
+        given = values if order is None else [values[name] for name in order]
+        with _executed(dialect, driver, sql, given) as cursor:
+            # Not `cursor.description` first: psycopg describes each column anew for every result.
+            return list(cursor.fetchall())
 
     def _compile(self, dialect: sa.Dialect) -> tuple[str, Sequence[str] | None]:
         known = self._compiled.get(dialect.name)
@@ -90,7 +94,8 @@ class BulkInsert:
             for row in some:
                 values += [row[name] for name in self._names]
             sql = self._sql(connection.dialect, len(some))
-            _execute(connection.dialect, _driver_of(connection), sql, values)
+            with _executed(connection.dialect, _driver_of(connection), sql, values):
+                pass  # an INSERT has no result
 
     def _sql(self, dialect: sa.Dialect, count: int) -> str:
         built = self._built.get((dialect.name, count))
@@ -112,19 +117,18 @@ def _driver_of(connection: sa.Connection) -> Any:
     return connection.connection.dbapi_connection
 
 
-def _execute(
+@contextmanager
+def _executed(
     dialect: sa.Dialect,
     driver: Any,
     sql: str,
     values: Mapping[str, object] | Sequence[object],
-) -> list[tuple[Any, ...]]:
-    cursor = driver.cursor()
+) -> Iterator[Any]:
+    """The driver's cursor after the statement, until the block ends."""
+    cursor = driver.cursor(**_CURSOR_OPTIONS.get(dialect.name, {}))
     try:
         cursor.execute(sql, values)
-        # An INSERT has no result, and fetching from it is an error.
-        if cursor.description is None:
-            return []
-        return list(cursor.fetchall())
+        yield cursor
     except dialect.loaded_dbapi.Error as error:
         raise as_sqlalchemy_error(error, sql, dialect) from error
     finally:

@@ -15,6 +15,7 @@ FOLDER = Path(".clearline")  # of the SQLite file, below the folder that the ser
 BATCH_DEADLINES = 2
 _MAX_DEADLINE = 60.0  # seconds
 _MAX_DRAIN = 3600.0  # seconds
+SHADOW = "CLEARLINE_SHADOW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,15 @@ def read_drain(environment: Mapping[str, str] = os.environ) -> float:
     if not 0 <= drain <= _MAX_DRAIN:
         raise StorageError(f"CLEARLINE_DRAIN: expected seconds in [0, 3600], got {text!r}")
     return drain
+
+
+def read_shadow(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return ``CLEARLINE_SHADOW``: the version or digest of a stored bundle that decides along.
+
+    >>> read_shadow({}), read_shadow({"CLEARLINE_SHADOW": "3f2ab1c0"})
+    (None, '3f2ab1c0')
+    """
+    return environment.get(SHADOW) or None
 
 
 def fix_paths(

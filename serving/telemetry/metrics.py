@@ -62,6 +62,20 @@ COMMIT_SECONDS = Histogram(
     "Seconds of a transaction that makes rows durable, with those that failed.",
     buckets=COMMIT_BUCKETS,
 )
+SHADOW_DECISIONS = Counter(
+    "clearline_shadow_decisions",
+    "Decisions of the challenger that were stored, beside the action that was answered.",
+    ["product", "action", "shadow_action"],
+)
+SHADOW_DROPPED = Counter(
+    "clearline_shadow_dropped",
+    "Decisions that the challenger did not make, or that were not stored, by why.",
+    ["why"],
+)
+SHADOW_RESTARTS = Counter(
+    "clearline_shadow_restarts",
+    "Starts of the challenger's process after the first.",
+)
 
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 _KINDS: Mapping[int, str] = {

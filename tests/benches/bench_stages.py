@@ -43,7 +43,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "id": [(decisions, "decision_ids")],
     "reasons in words": [(decisions, "principal_reasons")],
     "notice": [(decisions, "make_notice")],
-    "answer to JSON": [(answers, "make_answer"), (answers, "encode")],
+    "answer to JSON": [(answers, "write_answer")],
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import copy
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from serving import PROJECT
@@ -48,6 +51,26 @@ def test_the_request_is_the_one_of_the_openapi_document() -> None:
 def test_the_answer_is_the_one_of_the_openapi_document() -> None:
     answer = json_blocks()[1]
     assert abridges(answer, examples.ANSWER)
+
+
+def undefined_names(blocks: Sequence[str]) -> set[str]:
+    """The names that the blocks use, run one after the other, and that nothing defines."""
+    defined = set(dir(builtins))
+    used: set[str] = set()
+    for node in ast.walk(ast.parse("\n".join(blocks))):
+        if isinstance(node, ast.alias):
+            defined.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+    return used - defined
+
+
+def test_the_python_examples_define_what_they_use() -> None:
+    page = PAGE.read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 2
+    assert undefined_names(blocks) == set()
+    assert undefined_names(blocks[1:]) == {"token", "request"}
 
 
 def test_the_control_is_not_an_abridgement() -> None:

@@ -79,12 +79,14 @@ def decision(
 def outcome(about: NewEntry, kind: str, new_limit: float | None = None, **fields: Any) -> NewEntry:
     """The outcome of a review of a decision: ``uphold``, ``overturn``, or ``amend`` to a limit.
 
-    ``fields`` are of the row: ``review_on`` in its metadata, ``follows``, ``on``, ``due``.
+    ``fields`` are of the row: ``review_on`` in its metadata, ``follows``, ``on``, ``due``; or of
+    its notice: ``effective_on``.
     """
     on = fields.pop("on", TODAY)
     metadata = {"review": "review-1", "outcome": kind, "decided_on": on.isoformat()}
     if "review_on" in fields:
         metadata["review_on"] = fields["review_on"]
+    notice = {"kind": "review_outcome", "effective_on": fields.get("effective_on")}
     entry_id = f"outcome-{next(_ids)}"
     return NewEntry(
         entry_id=entry_id,
@@ -96,7 +98,7 @@ def outcome(about: NewEntry, kind: str, new_limit: float | None = None, **fields
         account=about.account,
         metadata=metadata,
         request_body=json.dumps({"new_limit": new_limit}).encode(),
-        response_body=json.dumps({"kind": "review_outcome", "effective_on": None}).encode(),
+        response_body=json.dumps(notice).encode(),
         due=fields.get("due", on),
         follows=fields.get("follows"),
     )

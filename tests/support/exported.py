@@ -8,7 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.telemetry import metrics
-from serving.telemetry.state import BACKLOG, state_text
+from serving.telemetry.state import BACKLOG, bundle_text, state_text
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
 
@@ -16,6 +16,7 @@ _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"),
 def exported_names() -> list[str]:
     """The series of the service, as Prometheus names them."""
     state = state_text(True, {"bundle": "0"}, {name: {"due": 0} for name in BACKLOG})
+    state += bundle_text({("0", "active"): 1}, 0.0, {"taken": 0})
     families = [*_counted(), *text_string_to_metric_families(state)]
     return [family.name + end for family in families for end in _SUFFIXES[family.type]]
 

@@ -14,7 +14,7 @@ from features.window import lay_out
 from serving.decision.config.reasons import Text, read_wording
 from serving.decision.reasons.comparison import make_comparison
 from serving.decision.reasons.ranking import Evidence
-from serving.decision.reasons.wording import say
+from serving.decision.reasons.sentence import say
 from tests.support.slow_sentences import REASONS
 
 WORDING = read_wording(REASONS)

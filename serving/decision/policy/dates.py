@@ -41,7 +41,17 @@ def cut_notice_due_date(today: datetime.date, policy: Policy) -> datetime.date:
 
     It is before the day on which the cut takes effect; today if that is today.
     """
-    day_before = effective_date(today, policy) - datetime.timedelta(days=1)
+    return notice_due_date_before(effective_date(today, policy), today, policy)
+
+
+def notice_due_date_before(
+    effective_on: datetime.date, today: datetime.date, policy: Policy
+) -> datetime.date:
+    """The last day to notify of a limit that is lower from ``effective_on`` on; not before today.
+
+    It is before that day, unless that day is today.
+    """
+    day_before = effective_on - datetime.timedelta(days=1)
     return max(today, min(day_before, notice_due_date(today, policy)))
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from features.catalogue import BY_NAME, Unit
 from features.types import Vector
-from serving.decision.config.reasons import Wording
+from serving.decision.config.reasons import Language, Wording
 from serving.decision.reasons.wording import number
 
 
@@ -48,6 +48,8 @@ class Comparison:
         medians: By feature of the model, of the known values; NaN where fewer than half are known.
         quartiles: By feature, the first and the third, likewise.
         known: By feature, the known values, ascending.
+        written: The sentences about these accounts that were written so far, by text, feature and
+            language: :mod:`serving.decision.reasons.words` writes each once.
     """
 
     product: str
@@ -56,6 +58,11 @@ class Comparison:
     medians: Mapping[str, float]
     quartiles: Mapping[str, tuple[float, float]]
     known: Mapping[str, Sequence[float]]
+    written: dict[tuple[str, str, Language], str] = field(
+        default_factory=dict,
+        compare=False,
+        repr=False,
+    )
 
     def share_better(self, name: str, value: float) -> float:
         """The share of these accounts that are strictly better than ``value`` in a feature.

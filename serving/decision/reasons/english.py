@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-# "1 months", but not "11 months" or "1.1 months".
-_ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time|percentage point)s\b")
-_AT_MOST_ONCE = re.compile(r"(?<![\d.,])1 time or less\b")
-_TWICE = re.compile(r"(?<![\d.,])2 times\b")
+# "1 months", but not "11 months" or "1.1 months".  The digit comes first, and what may not stand
+# before it after it: a pattern that begins with a character is searched for that much faster.
+_ONE_OF_MANY = re.compile(r"1(?<![\d.,]1) (day|month|time|percentage point)s\b")
+_AT_MOST_ONCE = re.compile(r"1(?<![\d.,]1) time or less\b")
+_TWICE = re.compile(r"2(?<![\d.,]2) times\b")
 _ALL_OF_TWO = re.compile(r"\btwice( in the last [\w ]+), all in\b")
 _LAST_MONTH = re.compile(r"\blast 1 month\b")
 _LESS_OR_LESS = re.compile(
@@ -25,11 +26,13 @@ def polish(text: str) -> str:
     >>> polish("Half of them used less than 1% or less.")
     'Half of them used less than 1%.'
     """
-    # Most sentences have none of these, and the patterns take a third of the time.
+    # Most sentences have none of these, and to search for a pattern takes ten times as long.
     if "1 " in text:
         text = _ONE_OF_MANY.sub(r"1 \1", text)
-        text = _AT_MOST_ONCE.sub("once or not at all", text)
-        text = _LAST_MONTH.sub("last month", text)
+        if "1 time or less" in text:
+            text = _AT_MOST_ONCE.sub("once or not at all", text)
+        if "last 1 month" in text:
+            text = _LAST_MONTH.sub("last month", text)
     if "2 times" in text:
         text = _ALL_OF_TWO.sub(r"twice\1, both in", _TWICE.sub("twice", text))
     if "less than" in text:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME
 from serving.decision.config.reasons import Further, Text, Wording
-from serving.decision.reasons.wording import fill, join
+from serving.decision.reasons.sentence import fill, join
 
 if TYPE_CHECKING:  # ranking imports this module
     from serving.decision.reasons.ranking import Evidence, Reason

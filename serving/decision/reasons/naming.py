@@ -39,8 +39,11 @@ def feature_to_name(
     total: float,
     evidence: Evidence,
     wording: Wording,
+    facts: Sequence[NeverSilent],
 ) -> str | None:
     """The feature that a group's sentence is about; None if none may be named.
+
+    ``facts`` are those of the account that are never silent (:func:`facts_in`).
 
     Of those that may, it is the one that pushed most.  Where others pushed nearly as much, it is
     the one in which most comparison accounts are better: the difference that a customer sees best.
@@ -49,21 +52,22 @@ def feature_to_name(
     if group not in wording.groups:
         return None
     named, most_better, least = None, 0.0, wording.named_share * total
-    facts = {fact.feature for fact in _facts_in(evidence, wording)}
+    never_silent = {fact.feature for fact in facts}
     for name in pushing_features(group, evidence):
-        if evidence.contributions[name] < wording.named_share * total:
+        contribution = evidence.contributions[name]
+        if contribution < wording.named_share * total:
             break  # the others pushed less
         if _is_not_for(name, evidence, wording):
             continue
         better = evidence.comparison.share_better(name, evidence.values[name])
         if better < wording.named_better:
             continue
-        if name in facts:
+        if name in never_silent:
             return name
-        if evidence.contributions[name] < least:
+        if contribution < least:
             continue  # a fact may still follow
         if named is None:  # only those near the first one may still be named
-            least = max(least, evidence.contributions[name] - wording.named_within)
+            least = max(least, contribution - wording.named_within)
         if named is None or better > most_better:
             named, most_better = name, better
     return named
@@ -79,7 +83,7 @@ def _is_not_for(name: str, evidence: Evidence, wording: Wording) -> bool:
     return least is not None and evidence.values[name] < least
 
 
-def _facts_in(evidence: Evidence, wording: Wording, *, beside: bool = False) -> list[NeverSilent]:
+def facts_in(evidence: Evidence, wording: Wording, *, beside: bool = False) -> list[NeverSilent]:
     """The facts of an account that are never silent, or those told only beside others."""
     declared = [fact for fact in wording.never_silent if fact.beside == beside]
     return [fact for fact in declared if _is_so(fact, evidence)]
@@ -94,8 +98,8 @@ def _is_so(fact: NeverSilent, evidence: Evidence) -> bool:
 def pushing_features(group: str, evidence: Evidence) -> list[str]:
     """The group's features that push toward the cut, the largest contribution first."""
     contributions = evidence.contributions
-    own = [name for name in _features_of(group) if contributions.get(name, 0.0) > 0]
-    return sorted(own, key=lambda name: (-contributions[name], name))
+    own = [(-contributions.get(name, 0.0), name) for name in _features_of(group)]
+    return [name for negative, name in sorted(own) if negative < 0]
 
 
 def says_more(fact: str, named: str, evidence: Evidence, wording: Wording) -> bool:
@@ -108,19 +112,18 @@ def says_more(fact: str, named: str, evidence: Evidence, wording: Wording) -> bo
     return BY_NAME[named].unit != BY_NAME[fact].unit or value != said
 
 
-def facts_of(
+def worst_by_group(
+    declared: Sequence[NeverSilent],
     sums: Mapping[str, float],
     evidence: Evidence,
     wording: Wording,
-    *,
-    beside: bool = False,
 ) -> dict[str, str]:
-    """Each group with facts that are never silent, and the worst of them, the first of equals.
+    """Each group that pushed with the worst of these facts, of :func:`facts_in`, that pushed.
 
-    With ``beside``, those that are told only where their group is stated anyway.
+    Of equals it is the first.
     """
     facts: dict[str, str] = {}
-    for fact in _facts_in(evidence, wording, beside=beside):
+    for fact in declared:
         group = group_of(fact.feature)
         contribution = evidence.contributions.get(fact.feature, 0.0)
         # A group without a text can be stated by nobody; a large one refers the decision.
@@ -135,7 +138,7 @@ def facts_of(
 def worst_fact(evidence: Evidence, wording: Wording) -> str | None:
     """The worst fact that is never silent, whether or not it pushed; None if there is none."""
     worst: str | None = None
-    for fact in _facts_in(evidence, wording):
+    for fact in facts_in(evidence, wording):
         if group_of(fact.feature) not in wording.groups:
             continue
         if worst is None or evidence.values[fact.feature] > evidence.values[worst]:

@@ -34,22 +34,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import Cause, RuleHit
-from serving.decision.config.reasons import Text, Wording
+from serving.decision.config.reasons import NeverSilent, Text, Wording
 from serving.decision.reasons.comparison import Comparison
 from serving.decision.reasons.income_fall import tell_income_fall
 from serving.decision.reasons.naming import (
-    facts_of,
+    facts_in,
     feature_to_name,
     group_of,
     pushing_features,
     says_more,
+    worst_by_group,
 )
-from serving.decision.reasons.wording import join, say, say_rule
+from serving.decision.reasons.sentence import join, say, say_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class PrincipalGroup:
 class Ranked:
     """The reason groups of one account, before any is stated."""
 
+    facts: Sequence[NeverSilent]  # of the account
     sums: Mapping[str, float]  # C of every group, log-odds
     large: Sequence[str]  # groups that push enough for a reason, the largest first
     # Those of them with a feature to name, and smaller ones without which the reasons would not
@@ -121,11 +123,17 @@ class Ranked:
 
 def rank(evidence: Evidence, wording: Wording) -> Ranked:
     """What the functions below follow from; they do it themselves where it is not given."""
+    facts = facts_in(evidence, wording)
     sums = sums_of(evidence.contributions)
     large = _large_groups(sums, wording)
-    eligible = _eligible_groups(sums, large, evidence, wording)
-    eligible |= _groups_to_suffice(sums, large, eligible, evidence, wording)
-    return Ranked(sums, large, eligible)
+    eligible = {}
+    for group in large:
+        named = feature_to_name(group, sums[group], evidence, wording, facts)
+        if named is not None:
+            eligible[group] = named
+    ranked = Ranked(facts, sums, large, eligible)
+    further = _groups_to_suffice(ranked, evidence, wording)
+    return replace(ranked, eligible=eligible | further) if further else ranked
 
 
 def principal_reasons(
@@ -194,8 +202,9 @@ def principal_groups(
     most = wording.most if most is None else most
     ranked = ranked or rank(evidence, wording)
     sums, eligible = ranked.sums, ranked.eligible
-    facts = facts_of(sums, evidence, wording)
-    besides = facts_of(sums, evidence, wording, beside=True)
+    facts = worst_by_group(ranked.facts, sums, evidence, wording)
+    told_beside = facts_in(evidence, wording, beside=True)
+    besides = worst_by_group(told_beside, sums, evidence, wording)
     stated = list(eligible)[:most]
     # In addition: no fact takes the place of a group that pushed more.
     stated += [group for group in facts if group not in stated]
@@ -229,40 +238,24 @@ def principal_groups(
     return principal
 
 
-def _eligible_groups(
-    sums: Mapping[str, float],
-    large: Sequence[str],
-    evidence: Evidence,
-    wording: Wording,
-) -> dict[str, str]:
-    """Each eligible group with the feature that it names, the largest group first."""
-    eligible = {}
-    for group in large:
-        named = feature_to_name(group, sums[group], evidence, wording)
-        if named is not None:
-            eligible[group] = named
-    return eligible
-
-
-def _groups_to_suffice(
-    sums: Mapping[str, float],
-    large: Sequence[str],
-    eligible: Mapping[str, str],
-    evidence: Evidence,
-    wording: Wording,
-) -> dict[str, str]:
+def _groups_to_suffice(ranked: Ranked, evidence: Evidence, wording: Wording) -> dict[str, str]:
     """The smaller groups without which the reasons would not suffice, each with its feature."""
-    stated = list(eligible)[: wording.most]
-    unexplained = evidence.excess - math.fsum(sums[group] for group in stated)
+    sums = ranked.sums
+    stated = list(ranked.eligible)[: wording.most]
+    unexplained = evidence.excess - math.fsum([sums[group] for group in stated])
     room = wording.most - len(stated)
-    least = wording.minimum_contribution
-    smaller = [group for group, total in sums.items() if total >= least and group not in large]
-    smaller.sort(key=_by_size(sums, wording))
     further: dict[str, str] = {}
+    if unexplained <= 0 or not room:
+        return further
+    least = wording.minimum_contribution
+    smaller = [
+        group for group, total in sums.items() if total >= least and group not in ranked.large
+    ]
+    smaller.sort(key=_by_size(sums, wording))
     for group in smaller:
         if unexplained <= 0 or len(further) == room:
             break
-        named = feature_to_name(group, sums[group], evidence, wording)
+        named = feature_to_name(group, sums[group], evidence, wording, ranked.facts)
         if named is not None:
             further[group] = named
             unexplained -= sums[group]
@@ -271,18 +264,19 @@ def _groups_to_suffice(
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
     """Contributions by feature of the model, summed over reason groups."""
+    own = list(contributions.values())
     # fsum: the order of the features does not matter.
     return {
-        group: math.fsum([contributions[name] for name in names])
-        for group, names in _names_by_group(tuple(contributions)).items()
+        group: math.fsum([own[place] for place in places])
+        for group, places in _places_by_group(tuple(contributions)).items()
     }
 
 
 @lru_cache(maxsize=64)  # a model has one tuple of names
-def _names_by_group(names: tuple[str, ...]) -> Mapping[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(group_of(name), []).append(name)
+def _places_by_group(names: tuple[str, ...]) -> Mapping[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        groups.setdefault(group_of(name), []).append(place)
     return groups
 
 
@@ -298,7 +292,7 @@ def _by_size(
     sums: Mapping[str, float], wording: Wording
 ) -> Callable[[str], tuple[float, int, str]]:
     """The key that sorts groups by size; ties go by the order of the wording."""
-    order = {group: place for place, group in enumerate(wording.groups)}
+    order = _order_of(tuple(wording.groups))
 
     def rank(group: str) -> tuple[float, int, str]:
         # Groups without a text come last among equals, by name.
@@ -306,6 +300,11 @@ def _by_size(
         return -sums[group], place, group
 
     return rank
+
+
+@lru_cache(maxsize=64)  # a wording has one tuple of groups
+def _order_of(groups: tuple[str, ...]) -> Mapping[str, int]:
+    return {group: place for place, group in enumerate(groups)}
 
 
 def _group_reason(

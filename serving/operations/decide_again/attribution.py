@@ -31,7 +31,7 @@ from serving.audit_log.entry import Entry
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
 from serving.operations.decide_again.mixing import PARTS, Part
-from serving.operations.decide_again.recorded import Recorded
+from serving.reviews.recorded import Recorded
 from serving.reviews.workflow import decision_in
 
 Step: TypeAlias = Literal["recorded", "program", Part]

@@ -6,17 +6,22 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from pydantic_core import from_json
+
 from serving.audit_log.entry import Entry
 from serving.decision.bundle import Bundle, BundleError
 from serving.operations.decide_again.attribution import (
+    STEPS,
     State,
     States,
     UnderBundles,
     follow_steps,
+    state_of,
 )
 from serving.operations.decide_again.mixing import bundles_between
-from serving.operations.decide_again.recorded import REFUSALS, Find, read_recorded
 from serving.operations.decide_again.replay import Bundles
+from serving.reviews.recorded import REFUSALS, Find, read_recorded
+from serving.reviews.workflow import decision_in
 
 Result: TypeAlias = Literal["attributed", "unattributed", "refused", "erased"]
 
@@ -77,26 +82,40 @@ class Backfill:
         The account of an erased decision is not known: with ``accounts`` it is left out.
         """
         for entry in entries:
-            if entry.kind != "decision":
-                continue
-            compared = self._compare(entry)
-            if compared is not None:
-                yield compared
+            if entry.kind == "decision" and self._is_wanted(entry):
+                yield self.compare(entry)
 
-    def _compare(self, decision: Entry) -> Compared | None:
-        if decision.erased or decision.request_body is None:
-            return None if self.accounts else _compared(decision, "erased", None)
+    def compare(self, decision: Entry) -> Compared:
+        """The comparison of one decision."""
+        if decision.request_body is None:
+            return compare_erased(decision)
         bundles, why_not = self._bundles(decision.metadata["model"]["bundle"])
         try:
             recorded = read_recorded(decision, self.find)
-            if self.accounts and recorded.request.account_id not in self.accounts:
-                return None
-            states = follow_steps(decision, recorded, bundles, self.id_key)
+            states = follow_steps(
+                decision,
+                recorded,
+                bundles,
+                self.id_key,
+            )
         except REFUSALS as error:
             # The class and not the message: that may hold values of the customer.
             return _compared(decision, "refused", type(error).__name__)
         result: Result = "attributed" if why_not is None else "unattributed"
-        return _compared(decision, result, why_not, states)
+        return _compared(
+            decision,
+            result,
+            why_not,
+            states,
+        )
+
+    def _is_wanted(self, decision: Entry) -> bool:
+        if not self.accounts:
+            return True
+        if decision.request_body is None:
+            return False
+        request = from_json(decision.request_body)
+        return request["account_id"] in self.accounts
 
     def _bundles(self, digest: str) -> tuple[UnderBundles, str | None]:
         if digest not in self._pairs:
@@ -112,6 +131,23 @@ class Backfill:
         except BundleError as error:
             return UnderBundles(old, None, self.new), str(error)
         return UnderBundles(old, between, self.new), None
+
+
+def compare_erased(decision: Entry) -> Compared:
+    """The comparison of an erased decision, with nothing to compare."""
+    return _compared(decision, "erased", None)
+
+
+def compare_answers(decision: Entry, last: State, why: str) -> Compared:
+    """A decision beside another answer to its request, of which nothing is attributed."""
+    first = state_of(decision_in(decision))
+    unknown = [None] * (len(STEPS) - 2)
+    return _compared(
+        decision,
+        "unattributed",
+        why,
+        (first, *unknown, last),
+    )
 
 
 def _compared(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from serving.audit_log.entry import Entry
+from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.reader import Reader
 from serving.decision.golden import load
-from serving.operations.audit import open_audit_log
+from serving.operations.audit import OpenAuditLog, open_audit_log
 from serving.operations.decide_again.backfill import Backfill, Compared
 from serving.operations.decide_again.output import check_suffix, line, write_comparisons
 from serving.operations.decide_again.replay import Bundles, period, replay, replay_text
+from serving.operations.decide_again.shadow import compare_shadows
 from serving.operations.decide_again.summary import Summary, summary_text
 from serving.operations.new_file import check_not_of_record
 from serving.storage.bundles.store import resolve, stated_digest, stored_bundles
@@ -25,8 +26,9 @@ def replay_decisions(options: argparse.Namespace) -> int:
     if options.decision is not None and days != (None, None):
         raise StorageError("expected --decision, or --since and --until, got both")
     folders = _bundle_folders(options.bundle)
+    kinds: tuple[Kind, ...] = ("decision", "shadow") if options.shadow else ("decision",)
     with open_audit_log() as log:
-        chosen = _chosen_decisions(log.reader, options.decision, days)
+        chosen = _chosen_decisions(log.reader, options.decision, days, kinds)
         done = replay(
             chosen,
             Bundles(folders),
@@ -47,13 +49,6 @@ def backfill_decisions(options: argparse.Namespace) -> int:
         check_suffix(options.out)
     folders = _bundle_folders(options.old)
     new = load(_find_bundle(options.bundle))
-    summary = Summary()
-
-    def counted(compared: Iterable[Compared]) -> Iterator[Compared]:
-        for one in compared:
-            summary.add(one)
-            yield one
-
     with open_audit_log() as log:
         reader = log.reader
         backfill = Backfill(
@@ -64,14 +59,50 @@ def backfill_decisions(options: argparse.Namespace) -> int:
             accounts=frozenset(options.account),
         )
         chosen = reader.of_kind(("decision",), options.tenant, *days)
-        compared = counted(backfill.compare_all(chosen))
-        if options.out is None:
-            for _ in compared:
-                pass  # counted on the way
-        else:
-            check_not_of_record(options.out, log.settings)
-            lines = map(line, compared)
-            write_comparisons(options.out, lines, options.overwrite)
+        return _report(backfill.compare_all(chosen), log, options)
+
+
+def compare_shadow_decisions(options: argparse.Namespace) -> int:
+    """Compare the decisions of a period with those of the challenger that were recorded.
+
+    Returns 1 if there was none, or if any was left out or not attributed.
+    """
+    days = period(options.since, options.until)
+    if options.out is not None:
+        check_suffix(options.out)
+    bundles = Bundles(_bundle_folders(options.bundle))
+    with open_audit_log() as log:
+        reader = log.reader
+        chosen = reader.of_kind(("shadow",), options.tenant, *days)
+        compared = compare_shadows(
+            chosen,
+            bundles,
+            log.secrets.id_key,
+            reader.by_id,
+        )
+        return _report(compared, log, options)
+
+
+def _report(
+    compared: Iterable[Compared],
+    log: OpenAuditLog,
+    options: argparse.Namespace,
+) -> int:
+    """Write the comparisons if a file is named, and print their summary; returns the exit code."""
+    summary = Summary()
+
+    def counted() -> Iterator[Compared]:
+        for one in compared:
+            summary.add(one)
+            yield one
+
+    if options.out is None:
+        for _ in counted():
+            pass  # counted on the way
+    else:
+        check_not_of_record(options.out, log.settings)
+        lines = map(line, counted())
+        write_comparisons(options.out, lines, options.overwrite)
     print(summary_text(summary))
     return 0 if summary.is_whole(options.allow_erased) else 1
 
@@ -92,10 +123,13 @@ def _find_bundle(named: str) -> Path:
 
 
 def _chosen_decisions(
-    reader: Reader, decision_id: str | None, days: tuple[str | None, str | None]
+    reader: Reader,
+    decision_id: str | None,
+    days: tuple[str | None, str | None],
+    kinds: Sequence[Kind],
 ) -> Iterable[Entry]:
     if decision_id is None:
-        return reader.of_kind(("decision",), None, *days)
+        return reader.of_kind(kinds, None, *days)
     found = reader.by_id(decision_id)
     if found is None or found.kind != "decision":
         raise StorageError(

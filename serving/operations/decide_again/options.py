@@ -35,6 +35,9 @@ def add_replay(commands: Any) -> None:
     )
     add_period(replay)
     add_allow_erased(replay)
+    replay.add_argument(
+        "--shadow", action="store_true", help="replay the challenger's decisions too"
+    )
     replay.add_argument("--decision", metavar="ID", help="replay this decision only")
     replay.add_argument(
         "--bundle",
@@ -63,7 +66,6 @@ def add_backfill(commands: Any) -> None:
     )
     add_period(backfill)
     add_allow_erased(backfill)
-    backfill.add_argument("--tenant", help="decisions of this lender only")
     backfill.add_argument(
         "--account",
         action="append",
@@ -79,13 +81,41 @@ def add_backfill(commands: Any) -> None:
         metavar="FOLDER",
         help="bundle that decided then, in addition to the stored ones; can be repeated",
     )
-    backfill.add_argument(
+    _add_output(backfill)
+
+
+def add_shadow(commands: Any) -> None:
+    """Add the command shadow."""
+    shadow = add_command(
+        commands,
+        "shadow",
+        (_AGAIN, "compare_shadow_decisions"),
+        "compare what was answered with what the challenger of CLEARLINE_SHADOW decided, as "
+        "backfill does; ends with 1 if any is left out or not attributed",
+    )
+    add_period(shadow)
+    add_allow_erased(shadow)
+    shadow.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="bundle in addition to the stored ones; can be repeated",
+    )
+    _add_output(shadow)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    """Add which lender's decisions, and where to."""
+    parser.add_argument("--tenant", help="decisions of this lender only")
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
         help="a new file of all comparisons, .jsonl or .parquet (default: the summary alone)",
     )
-    backfill.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
 def add_allow_erased(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from serving.api.answers import Basis, answer_in_full, answer_requests
+from serving.api.shadow.shadow import OF
 from serving.audit_log.entry import Entry
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
-from serving.operations.decide_again.recorded import REFUSALS, Find, read_recorded
 from serving.operations.errors import NothingDone
+from serving.reviews.recorded import REFUSALS, Find, read_recorded
 
 Result = Literal["same", "different", "no_bundle", "erased"]
 MAX_NAMED = 20  # decisions that differ
@@ -77,14 +78,14 @@ def replay(
     id_key: bytes,
     find: Find | None = None,
 ) -> Replay:
-    """Decide again on every decision among these entries, one after the other.
+    """Decide again on every decision and shadow among these entries, one after the other.
 
     ``id_key`` keys the decisions' ids: that of the secrets.  ``find`` gives the entry with an id:
     the earlier decision that a decision was made with; None = no decision was made with one.
     """
     done = Replay()
     for entry in entries:
-        if entry.kind != "decision":
+        if entry.kind not in ("decision", "shadow"):
             continue
         result = _replay_one(entry, bundles, done, id_key, find)
         done.counts[result] += 1
@@ -117,7 +118,7 @@ def recompute(
             if metadata.get("detail", False):
                 [answered] = answer_in_full(*options)
             else:
-                [answered] = answer_requests(recorded.endpoint, *options)
+                [answered] = answer_requests(metadata["door"], *options)
             if answered.decision.decision_id == decision.entry_id:
                 break
     except REFUSALS:
@@ -183,7 +184,39 @@ def _replay_one(
     if isinstance(bundle, str):
         done.bundles[digest] = bundle
         return "no_bundle"
-    if decision.request_body is None:
+    if decision.kind == "shadow":
+        again = _recompute_shadow(decision, bundle, id_key, find)
+    elif decision.request_body is None:
         return "different"
-    again = recompute(decision, bundle, id_key, find)
+    else:
+        again = recompute(decision, bundle, id_key, find)
     return "same" if again == decision.response_body else "different"
+
+
+def _recompute_shadow(
+    shadow: Entry,
+    bundle: Bundle,
+    id_key: bytes,
+    find: Find | None,
+) -> bytes | None:
+    """The challenger's answer today, from the request of the decision that was answered."""
+    decision = None if find is None else find(shadow.metadata[OF])
+    if decision is None:
+        return None
+    try:
+        recorded = read_recorded(decision, find)
+        basis = Basis(
+            bundle,
+            recorded.decided_at,
+            id_key,
+            recorded.earlier,
+        )
+        [answered] = answer_requests(
+            "decisions",
+            [recorded.request],
+            False,
+            basis,
+        )
+    except REFUSALS:
+        return None
+    return answered.content

@@ -36,6 +36,7 @@ _SCHEMA = {
     "request_body": pl.Binary,
     "response_body": pl.Binary,
     "due": pl.Date,
+    "in_force": pl.Binary,
     "follows": pl.Int64,
     "decide_by": pl.Date,
 }
@@ -71,6 +72,7 @@ def read_entries(file: Path, tenant: str) -> Iterator[list[NewEntry]]:
             request_body=row["request_body"],
             response_body=row["response_body"],
             due=row["due"],
+            in_force=row["in_force"],
             follows=row["follows"],
         )
         if row["decide_by"] is None:
@@ -109,6 +111,7 @@ def _row(
         "request_body": request.model_dump_json().encode(),
         "response_body": content,
         "due": None if decision.notice is None else decision.notice.send_by,
+        "in_force": answered.in_force(float(asked[-1]["balance"]), basis.bundle),
         "follows": follows,
         "decide_by": decision.review_on if is_review else None,
     }

@@ -53,7 +53,7 @@ class RecordedPast:
                 if had_cut and (prior is None or not prior.cuts):
                     ended.add(name)
             for name, row in latest.items():
-                earlier = earlier_of(row)
+                earlier = earlier_of(row.entry)
                 if earlier is not None:
                     decisions[name] = earlier
         return Past(priors, decisions, newest, ended)

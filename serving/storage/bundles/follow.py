@@ -47,6 +47,7 @@ class Follower:
         self._image = image
         self._activation_seen: tuple[int, ...] | None = _NOT_YET
         self._canary_seen: tuple[int, ...] | None = _NOT_YET
+        self._refusals = folder.outcomes().refused
         self._refused = self._why = self._why_no_canary = ""
         self._stated: Served | None = None
         self._place = folder.register()
@@ -66,19 +67,32 @@ class Follower:
     def look(self) -> None:
         """Take over what has changed since the last look, and state what this worker serves.
 
-        Raises OSError if the file of this worker cannot be written.
+        Raises OSError if the file of this worker cannot be written, and StorageError if that of the
+        outcomes cannot be read.
         """
         signature = self._folder.signature()
         if signature != self._activation_seen:
             self._activation_seen = signature
             self._refused = ""
             self._why = _try("the activated bundle", self._take_over)
+        self._log_refusals()
         if self._canary_file is not None:
             signature = signature_of(self._canary_file)
             if signature != self._canary_seen:
                 self._canary_seen = signature
                 self._why_no_canary = _try("the canary", self._take_canary)
         self._state()
+
+    def _log_refusals(self) -> None:
+        """Log the bundles that the command refused: what it prints may go elsewhere."""
+        outcomes = self._folder.outcomes()
+        if outcomes.refused > self._refusals:
+            LOGGER.error(
+                "%s is not activated, and what decided goes on: %s",
+                outcomes.last_refused,
+                outcomes.why,
+            )
+        self._refusals = outcomes.refused
 
     def _take_over(self) -> None:
         """Let the activated bundle decide, if it does not already."""
@@ -145,10 +159,10 @@ class Follower:
             try:
                 self.look()
                 failed = ""
-            except OSError as error:
+            except (OSError, StorageError) as error:
                 if failed != str(error):
                     failed = str(error)
-                    LOGGER.error("what this worker serves cannot be stated: %s", failed)
+                    LOGGER.error("the activations are not followed: %s", failed)
 
 
 def _try(what: str, take: Callable[[], None]) -> str:

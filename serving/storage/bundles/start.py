@@ -7,6 +7,10 @@ which it was made: to deploy another is to choose the bundle in it.
 from __future__ import annotations
 
 import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serving.decision.config.strict_toml import ConfigError
@@ -16,6 +20,7 @@ from serving.storage.bundles.store import newest_bundle, resolve, stated_digest
 from serving.storage.errors import StorageError
 
 LOGGER = logging.getLogger("clearline.service")
+_SECONDS_BETWEEN_LOOKS = 2.0  # at the store
 
 
 def choose_start(folder: Path, image: str, active: ActiveFolder) -> Path:
@@ -46,6 +51,55 @@ def bundle_to_serve(active: ActiveFolder) -> Path:
     if activation is None or activation.image:
         return newest_bundle()
     return folder_of(activation)
+
+
+def read_follow(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the service activates by itself what is stored: ``CLEARLINE_FOLLOW=latest``.
+
+    Raises:
+        StorageError: the variable has another value.
+    """
+    text = environment.get("CLEARLINE_FOLLOW", "")
+    if text not in ("", "latest"):
+        raise StorageError(f"CLEARLINE_FOLLOW: expected latest, or nothing, got {text!r}")
+    return text == "latest"
+
+
+class StoreFollower:
+    """Activates the newest stored bundle whenever there is another one than at the last look.
+
+    `serves` is the digest of the bundle that decides; `activate` begins the activation, and returns
+    at once.
+    """
+
+    def __init__(self, serves: str, activate: Callable[[], None]) -> None:
+        self._activate = activate
+        self._tried, self._seen = serves, ""
+
+    def start(self) -> None:
+        """Look every two seconds, on a thread, for as long as this process lives."""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def look(self) -> None:
+        """Activate the newest bundle, if it is new and was the newest at the last look too.
+
+        A bundle that was refused is not tried again.
+        """
+        newest = stated_digest(newest_bundle())
+        # The store copies file by file: a bundle that has just appeared may not be whole.
+        is_whole = newest == self._seen
+        self._seen = newest
+        if is_whole and newest != self._tried:
+            self._tried = newest
+            self._activate()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001  # of a store that is being written
+                LOGGER.warning("the store is not followed at the moment: %s", error)
 
 
 def check_canary() -> None:

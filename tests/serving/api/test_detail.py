@@ -23,7 +23,7 @@ from serving.operations.decide_again.replay import recompute
 from serving.reviews.past_decision import full_vector_of
 from serving.reviews.service import Reviews
 from serving.schemas.base import encode
-from serving.schemas.detail import FeatureDetail
+from serving.schemas.reason import FeatureDetail
 from serving.storage.bundles.held import HeldBundles
 from serving.web.errors import ApiError
 from tests.support.each import each

@@ -23,6 +23,7 @@ from serving.audit_log.entry import Entry
 from serving.audit_log.log import AuditLog
 from serving.audit_log.memory import NOTHING, Memory
 from serving.audit_log.reader import Reader
+from serving.audit_log.rows import StoredRow
 from serving.audit_log.verify import verify
 from serving.decision.bundle import Bundle
 from serving.decision.policy.since_last import Earlier
@@ -182,7 +183,7 @@ def test_a_worker_that_looked_up_too_early_decides_again(
 
     def too_early(
         reader: Reader, tenant: str, accounts: Sequence[str]
-    ) -> tuple[dict[str, Memory], dict[str, Entry]]:
+    ) -> tuple[dict[str, Memory], dict[str, StoredRow]]:
         looked_up.append(len(accounts))
         return ({}, {}) if len(looked_up) == 1 else look_up(reader, tenant, accounts)
 

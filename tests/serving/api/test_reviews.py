@@ -315,6 +315,39 @@ def test_an_amended_limit_is_an_amount_between_those_of_the_decision(
         assert fault_paths(response) == ["$.new_limit"]
 
 
+def test_an_answer_before_a_cut_takes_effect_keeps_its_day(
+    client: ReviewClient, cut_request: Json, decision: Json
+) -> None:
+    before, announced = decision["credit_limit"], decision["new_limit"]
+    assert announced < before
+    amended = client.resolve(
+        client.open_review(decision),
+        outcome="amend",
+        new_limit=(before + announced) / 2,
+    )
+    notice = amended["resolution"]["notice"]
+    assert notice["kind"] == "review_outcome"
+    assert notice["effective_on"] == decision["effective_on"] > notice["send_by"]
+    assert "raised" not in notice["text"]["en"]
+    # The customer has the limit from before until the day that was announced.
+    request = {name: value for name, value in cut_request.items() if name != "prior"}
+    following = client.http.post("/v1/decisions", json=request).json()
+    assert following["prior"]["in_force_from"] == decision["effective_on"]
+
+
+def test_a_person_takes_no_more_than_the_policy_proposed(
+    client: ReviewClient, referred_request: Json
+) -> None:
+    decision = client.decide(referred_request)
+    [review] = client.record(decision)["reviews"]
+    client.start(review)
+    answer = {"reviewer": "Li Na", "reasons": "x", "outcome": "amend"}
+    for new_limit in (100.0, decision["proposed_limit"] - 0.01):
+        response = client.step(review, "resolution", **answer, new_limit=new_limit)
+        assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        assert fault_paths(response) == ["$.new_limit"]
+
+
 def test_a_review_cannot_lower_a_limit_that_was_kept(
     client: ReviewClient, kept_request: Json
 ) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.decision.config.reasons import Text
 from serving.decision.notice import LANGUAGES
 from serving.decision.reasons.wording import day
-from serving.reviews.notice import ReviewDecision, outcome_notice
-from serving.schemas.review import Asker
+from serving.reviews.notice import Announced, ReviewDecision, outcome_notice
+from serving.schemas.review import Asker, ReviewOutcome
 from tests.support.policies import POLICY
 
 DECIDED_ON = datetime.date(2026, 11, 7)
@@ -65,3 +66,72 @@ def test_the_notice_says_that_a_person_has_looked_again() -> None:
         "limit of your cash loan account ending in 0042. A person has done so.",
         "您曾要求人工复核2026年11月7日关于您的借款账户（尾号0042）信用额度的决定，复核已完成。",
     ]
+
+
+TODAY = datetime.date(2026, 11, 28)
+FIRST_DAY = datetime.date(2026, 12, 1)
+BEFORE, ANNOUNCED = 22_500.0, 15_700.0
+# Of an answer before the announced cut takes effect: the sentence in both languages.
+BEFORE_EFFECT: list[tuple[ReviewOutcome, float, str, str]] = [
+    (
+        "uphold",
+        ANNOUNCED,
+        "As decided, your credit limit will be CNY 15,700 from 1 December 2026. "
+        "Until then it is CNY 22,500.",
+        "按原决定，您的信用额度自2026年12月1日起为15,700元，在此之前为22,500元。",
+    ),
+    (
+        "amend",
+        20_000.0,
+        "Your credit limit will be CNY 20,000 instead of CNY 15,700 from 1 December 2026. "
+        "Until then it is CNY 22,500.",
+        "您的信用额度自2026年12月1日起由原定的15,700元改为20,000元，在此之前为22,500元。",
+    ),
+    (
+        "amend",
+        BEFORE,
+        "Your credit limit stays at CNY 22,500. "
+        "It is not lowered to CNY 15,700 on 1 December 2026.",
+        "您的信用额度维持22,500元，不再于2026年12月1日下调至15,700元。",
+    ),
+    (
+        "overturn",
+        BEFORE,
+        "The decision is withdrawn: your credit limit stays at CNY 22,500.",
+        "原决定已撤销，您的信用额度维持22,500元。",
+    ),
+    (
+        "amend",
+        25_000.0,
+        "Your credit limit is raised from CNY 22,500 to CNY 25,000.",
+        "您的信用额度由22,500元上调至25,000元。",
+    ),
+]
+
+
+@pytest.mark.parametrize(("outcome", "limit", "en", "zh"), BEFORE_EFFECT)
+def test_an_answer_before_the_cut_takes_effect_speaks_of_the_limit_of_the_day(
+    outcome: ReviewOutcome, limit: float, en: str, zh: str
+) -> None:
+    decision = ReviewDecision(
+        ACCOUNT, "customer", outcome, BEFORE, limit, "Proven.", Announced(ANNOUNCED, FIRST_DAY)
+    )
+    notice = outcome_notice(decision, TODAY, TODAY, POLICY)
+    assert notice["kind"] == "review_outcome"
+    is_lower = limit < BEFORE
+    assert notice["effective_on"] == (FIRST_DAY.isoformat() if is_lower else None)
+    assert (notice["send_by"] < FIRST_DAY.isoformat()) == is_lower
+    assert notice["text"]["en"].split("\n\n")[1] == en
+    assert notice["text"]["zh"].split("\n\n")[1] == zh
+
+
+def test_an_answer_below_the_announced_limit_is_a_cut_of_its_own() -> None:
+    announced = Announced(20_000.0, FIRST_DAY)
+    decision = ReviewDecision(ACCOUNT, "customer", "amend", BEFORE, ANNOUNCED, "Proven.", announced)
+    answered_on = TODAY + datetime.timedelta(days=1)
+    notice = outcome_notice(decision, TODAY, answered_on, POLICY)
+    assert (notice["kind"], notice["effective_on"]) == ("adverse_action", "2026-12-02")
+    assert notice["text"]["en"].split("\n\n")[1] == (
+        "Your credit limit is lowered from CNY 22,500 to CNY 15,700. "
+        "The new limit applies from 2 December 2026."
+    )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
 from serving.decision.config.reasons import Text, read_wording
-from serving.decision.reasons.wording import say
+from serving.decision.reasons.sentence import say
 from tests.support.accounts import quiet_account, window
 from tests.support.each import each
 from tests.support.sentences import WORDING, drawn_reference, evidence_of, sentences_of

@@ -28,7 +28,7 @@ from serving.operations.decide_again.attribution import (
     state_of,
 )
 from serving.operations.decide_again.mixing import PARTS, bundles_between, changed_parts, mix
-from serving.operations.decide_again.recorded import Recorded, read_recorded
+from serving.reviews.recorded import Recorded, read_recorded
 from serving.schemas.base import parse
 from serving.schemas.decision import Request
 from tests.support.each import each

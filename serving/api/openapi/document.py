@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.api.bento import OpenAPISpecification, generate_document, schema_model, with_paths
-from serving.api.openapi_responses import (
+from serving.api.openapi.responses import (
     ERRORS_OF_ALL,
     ERRORS_WITH_KEY,
     REFERENCE,

@@ -10,7 +10,6 @@ from typing import TypeAlias
 from pydantic import ValidationError
 
 from features.schema import StatementError
-from serving.api.answers import Endpoint
 from serving.audit_log.entry import Entry
 from serving.decision.advice.constraints import ConstraintError
 from serving.decision.policy.prior import PriorError
@@ -36,30 +35,30 @@ class Recorded:
     the decision was made with one, by account.
     """
 
-    endpoint: Endpoint
     request: Request
     decided_at: datetime.datetime
     earlier: Mapping[str, Earlier]
 
 
 def read_recorded(decision: Entry, find: Find | None) -> Recorded:
-    """What a recorded decision was made from.
+    """Return what a recorded decision was made from.
 
     ``find`` gives the entry with an id; None = no decision was made with an earlier one.
 
-    Raises:
-        ValueError: the decision was erased.
-        pydantic.ValidationError: its request is refused now.
+    Raises
+    ------
+    ValueError
+        If the decision was erased.
+    pydantic.ValidationError
+        If its request is refused now.
     """
     if decision.request_body is None:
         raise ValueError(f"expected a decision that was not erased, got {decision.entry_id}")
     metadata = decision.metadata
     # The stored metadata keeps its first names: "door" is the endpoint.
-    endpoint: Endpoint = metadata["door"]
-    model = AdviceRequest if endpoint == "advice" else Request
+    model = AdviceRequest if metadata["door"] == "advice" else Request
     request = model.model_validate_json(decision.request_body, context=AS_STORED)
     return Recorded(
-        endpoint=endpoint,
         request=request,
         decided_at=decode_time(metadata["decided_at"]),
         earlier=_earlier(decision, request.account_id, find),
