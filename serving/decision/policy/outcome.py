@@ -42,7 +42,8 @@ from features.months import add_months, months_between
 from serving.decision.config.policy import Policy, ReviewSettings, RuleHit
 from serving.decision.policy.again import may_cut_again, may_refer_again, may_refer_for_return
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
-from serving.decision.policy.limit import Account, grid_up, limits_by_model, smallest_cut
+from serving.decision.policy.limit import Account, grid_up, smallest_cut
+from serving.decision.policy.one_limit import limits_of
 from serving.decision.policy.prior import Change, Prior
 from serving.decision.policy.restore import lifts_suspension, limit_back, may_step_back, share_back
 from serving.decision.policy.rules import RuleResult, apply_rules
@@ -103,9 +104,8 @@ def apply_many(
         ValueError: ``decided_at`` has no time zone.
     """
     today = local_date(decided_at, policy)
-    limits, near = limits_by_model(accounts, policy)
     outcomes = []
-    for account, limit, is_near in zip(accounts, limits.tolist(), near.tolist(), strict=True):
+    for account, (limit, is_near) in zip(accounts, limits_of(accounts, policy), strict=True):
         suspends = account.probability_measured >= policy.suspend.probability
         model = _ModelResult(limit, is_near, suspends)
         case = _Case(account, apply_rules(account, policy), policy, today)
