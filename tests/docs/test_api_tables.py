@@ -11,8 +11,7 @@ from pydantic import BaseModel
 from serving import PROJECT
 from serving.schemas.advice import Advice
 from serving.schemas.decision import Answer, Notice, Statement
-from serving.schemas.detail import FeatureDetail
-from serving.schemas.reason import Reason, SinceLast
+from serving.schemas.reason import FeatureDetail, Reason, SinceLast
 from tests.support.each import each
 
 PAGE = PROJECT / "docs" / "service" / "api.md"
