@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import json
 
 import pytest
 
-from serving.api.shadow.shadow import make_row
+from serving.api.shadow.shadow import Reply, make_row
+from serving.audit_log.entry import Entry
 from serving.audit_log.errors import Outdated
 from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
@@ -26,6 +28,12 @@ def log(request: pytest.FixtureRequest) -> AuditLog:
         "record" if request.param == "sqlite" else "postgres"
     )
     return opened
+
+
+def reply(name: str, decision: Entry) -> Reply:
+    """What a challenger says that decides the same."""
+    content = decision.response_body or b""
+    return Reply(name.encode(), b"A-1", content, json.dumps(decision.metadata).encode())
 
 
 def listed(log: AuditLog) -> list[int]:
@@ -52,7 +60,7 @@ def test_a_shadow_row_is_no_decision_and_goes_with_its_person(
     content = decision.response_body or b""
     assert decision.metadata["action"] == "suspend"
     lists, memory = listed(log), remembered(log)
-    shadow = make_row(decision, "s-1", content, decision.metadata)
+    shadow = make_row(decision, reply("s-1", decision))
     [stored] = append(log, [shadow])
     assert stored.data_subject == decision.data_subject
     assert listed(log) == lists
@@ -68,7 +76,7 @@ def test_a_shadow_row_is_no_decision_and_goes_with_its_person(
     lists = listed(log)
     # The account was erased between its decision and the challenger's: it does not come back.
     with pytest.raises(Outdated):
-        append(log, [make_row(decision, "s-2", content, decision.metadata)])
+        append(log, [make_row(decision, reply("s-2", decision))])
     assert listed(log) == lists
     # The control: a row that names no person makes a new one.
     append(log, [decision_entry(request, golden, at=NOW + datetime.timedelta(days=1))])
