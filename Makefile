@@ -55,14 +55,17 @@ PARALLEL := -n 2 $(TOGETHER)
 # Tests that wait, for a service to start or to end, leave a core idle: a third worker takes it.
 WAITING := -n 3 $(TOGETHER)
 
+# Half of the drawn examples, where one waits; `make check` and `make thorough` draw all.
+BRIEF := --hypothesis-profile=brief
+
 # On the committed golden bundle: no fit, no simulation, no service, no database.  A plain `pytest` runs the same tests.
 FAST := "not integration and not slow and not torture"
 test-fast: install
-	$(BIN)/python -m pytest -m $(FAST) $(PARALLEL)
+	$(BIN)/python -m pytest -m $(FAST) $(PARALLEL) $(BRIEF)
 
 # Everything that a fresh machine can run in a few minutes.
 test: install
-	$(BIN)/python -m pytest -m "not slow and not torture" $(WAITING)
+	$(BIN)/python -m pytest -m "not slow and not torture" $(WAITING) $(BRIEF)
 
 # What `make test` leaves to CI: environments and services of a test's own, the pages and the first experiment as they are
 # written, an examination, longer statistics.
