@@ -50,29 +50,35 @@ ui: install
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
 
 # A file's tests in one worker: what they share is made once.  (pytest-xdist's own groups do nothing under pytest 9.2, its issue 1386.)
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+TOGETHER := --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 2 $(TOGETHER)
+# Tests that wait, for a service to start or to end, leave a core idle: a third worker takes it.
+WAITING := -n 3 $(TOGETHER)
+
+# Half of the drawn examples, where one waits; `make check` and `make thorough` draw all.
+BRIEF := --hypothesis-profile=brief
 
 # On the committed golden bundle: no fit, no simulation, no service, no database.  A plain `pytest` runs the same tests.
 FAST := "not integration and not slow and not torture"
 test-fast: install
-	$(BIN)/python -m pytest -m $(FAST) $(PARALLEL)
+	$(BIN)/python -m pytest -m $(FAST) $(PARALLEL) $(BRIEF)
 
 # Everything that a fresh machine can run in a few minutes.
 test: install
-	$(BIN)/python -m pytest -m "not slow and not torture" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not slow and not torture" $(WAITING) $(BRIEF)
 
 # What `make test` leaves to CI: environments and services of a test's own, the pages and the first experiment as they are
 # written, an examination, longer statistics.
 slow: install
-	$(BIN)/python -m pytest -m "slow and not torture" $(PARALLEL)
+	$(BIN)/python -m pytest -m "slow and not torture" $(WAITING)
 
 # All but torture in one run.
 every: install
-	$(BIN)/python -m pytest -m "not torture" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not torture" $(WAITING)
 
 # What `make check` leaves: with it, all but torture, and no test twice with fewer and with more cases.  CI runs both.
 thorough: install
-	$(BIN)/python -m pytest -m "(integration or slow) and not brief and not torture" $(PARALLEL) --durations=30
+	$(BIN)/python -m pytest -m "(integration or slow) and not brief and not torture" $(WAITING) --durations=30
 
 # The fast tests with the coverage of the code, which may not fall below its floor in pyproject.toml.  Only of these: counting
 # every line makes the others take twice as long, and most of what they run is in other processes.

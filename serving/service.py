@@ -149,7 +149,9 @@ class LimitReduction:
         on_hangup(functools.partial(activate_apart, "--by", "SIGHUP"))
         if follows:
             activate = functools.partial(activate_apart, "--by", "CLEARLINE_FOLLOW")
-            StoreFollower(bundle.digest, activate).start()
+            activation = active_folder(settings).read()
+            left = "" if activation is None else activation.before
+            StoreFollower([bundle.digest, left], activate).start()
 
     def _load_bundle(self, folder: ActiveFolder) -> Bundle:
         """Return the bundle that decides now: digests and golden rows verify it."""

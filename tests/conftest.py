@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 settings.register_profile(
     "clearline", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+# Half the examples, for the commands that one waits for: `make test-fast` and `make test`.
+settings.register_profile("brief", settings.get_profile("clearline"), max_examples=50)
 settings.load_profile("clearline")
 
 # What a plain ``pytest`` leaves out: tests with one of these fixtures, directly or through another

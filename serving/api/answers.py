@@ -83,15 +83,13 @@ class AnsweredDecision:
             },
         }
 
-    def in_force(self, balance: float, bundle: Bundle) -> bytes | None:
-        """Return what the decision leaves in force, as the audit log stores it; None = no event.
-
-        `balance` is what is owed on the last statement.
-        """
+    def in_force(self, request: Request, bundle: Bundle) -> bytes | None:
+        """Return what the decision leaves in force, as the audit log stores it; None = no event."""
         if self.decision.notice is None:
             return None
         today = local_date(self.decision.decided_at, bundle.policy)
-        return write_prior(_left(self.decision, today, balance))
+        latest = max(request.statements, key=lambda statement: statement.month)
+        return write_prior(_left(self.decision, today, latest.__dict__["balance"]))
 
     def counted(self, bundle: Bundle) -> Decided:
         """Return what is counted of the decision, for the metrics."""

@@ -60,7 +60,7 @@ from serving.decision.result import ProductError
 from serving.reviews.past_decision import earlier_of
 from serving.reviews.workflow import review_by_policy
 from serving.schemas.base import ApiRequest
-from serving.schemas.decision import Request, Statement
+from serving.schemas.decision import Request
 from serving.schemas.prior import make_prior
 from serving.storage.bundles.held import Choice, HeldBundles
 from serving.storage.settings import BATCH_DEADLINES
@@ -338,7 +338,7 @@ class Decisions:
             unique_key=unique_key,
             digest=job.digest,
             due=None if decision.notice is None else decision.notice.send_by,
-            in_force=answer.in_force(_balance(recalled.request), recalled.bundle),
+            in_force=answer.in_force(recalled.request, recalled.bundle),
             # A decision that changes nothing may be stored whatever happened to the account.
             follows=recalled.follows if changes else None,
         )
@@ -369,7 +369,7 @@ def _recalled(
     """Return the request with its own prior, or with that of the audit log."""
     if request.states_prior:
         return _Recalled(request, "request", None, False, earlier, bundle)
-    latest = _latest_statement(request)
+    latest = max(request.statements, key=lambda statement: statement.month)
     as_of = datetime.date.fromisoformat(f"{latest.month}-01")
     limit = latest.__dict__["credit_limit"]
     prior = up_to_date(memory.prior, as_of, limit)
@@ -382,16 +382,6 @@ def _recalled(
         earlier=earlier,
         bundle=bundle,
     )
-
-
-def _latest_statement(request: Request) -> Statement:
-    return max(request.statements, key=lambda statement: statement.month)
-
-
-def _balance(request: Request) -> float:
-    """Return what is owed on the last statement, CNY."""
-    balance: float = _latest_statement(request).__dict__["balance"]
-    return balance
 
 
 def _unique_key_at(unique_key: str, place: int) -> str:

@@ -146,13 +146,13 @@ def _text(
     parts = _Parts(wording.notice, language)
     proposal = ""
     if outcome.action == "review":
-        proposal = template_of(parts[_proposal(outcome)]).fill(values)
+        proposal = _write(_with_why(_proposal(outcome), wording), parts, values)
     if "near_cut_off" in outcome.review_because:
         proposal += _BETWEEN[language] + parts["close"]
     overdue = ["overdue"] if subject.overdue and "overdue" in wording.notice else []
     values["proposal"] = proposal
-    names = [*_sentences(outcome, subject), *overdue]
-    opening = _BETWEEN[language].join([template_of(parts[name]).fill(values) for name in names])
+    names = [*_sentences(outcome, subject, wording), *overdue]
+    opening = _write(names, parts, values)
     main = [reason for reason in subject.reasons if reason.leader]
     further = [reason for reason in subject.reasons if not reason.leader]
     heading = "reasons_for_less" if _gives_less(outcome) else _heading("reason", main, wording)
@@ -184,6 +184,11 @@ class _Parts:
 
     def __getitem__(self, name: str) -> str:
         return str(getattr(self.texts[name], self.language))
+
+
+def _write(names: Sequence[str], parts: _Parts, values: Mapping[str, str]) -> str:
+    """The sentences of these parts, filled in."""
+    return _BETWEEN[parts.language].join([template_of(parts[name]).fill(values) for name in names])
 
 
 def _reasons(template: str, reasons: Sequence[Reason], language: Language) -> str:
@@ -254,27 +259,38 @@ def _values(
     return values
 
 
-def _sentences(outcome: Outcome, subject: Subject) -> list[str]:
+def _sentences(outcome: Outcome, subject: Subject, wording: Wording) -> list[str]:
     """The parts of the first paragraph."""
     if outcome.action == "restore":
-        return _sentences_of_return(outcome, subject)
+        return _sentences_of_return(outcome, subject, wording)
     if outcome.action == "keep":
         still = "still_suspended" if outcome.suspended else "still_reduced"
         return [still, *_sentences_ahead(outcome, subject)]
     # A suspension leaves the limit as it is where nearly all of it is drawn.
     if outcome.action == "suspend" and outcome.new_limit != subject.credit_limit:
-        return ["suspend_and_reduce"]
+        return _with_why("suspend_and_reduce", wording)
     return [outcome.action]
 
 
-def _sentences_of_return(outcome: Outcome, subject: Subject) -> list[str]:
+def _with_why(part: str, wording: Wording) -> list[str]:
+    """A part, and after a suspension that lowers the limit the part that says why it falls."""
+    lowers = part in ("suspend_and_reduce", "propose_suspend_and_reduce")
+    return [part, "why_less"] if lowers and "why_less" in wording.notice else [part]
+
+
+def _sentences_of_return(outcome: Outcome, subject: Subject, wording: Wording) -> list[str]:
     is_raised = outcome.new_limit > subject.credit_limit
     opening = "raise"
     if outcome.lifts:
         opening = "allow_and_raise" if is_raised else "allow"
     if is_raised and outcome.new_limit >= subject.limit_before:
         return [opening, "whole_limit"]
-    return [opening, *_sentences_ahead(outcome, subject)]
+    ahead = _sentences_ahead(outcome, subject)
+    # Where a rule's cap holds the rest back, the reason of that rule says so.
+    is_step = outcome.new_limit < subject.limit_before and not outcome.hits
+    if is_step and "in_steps" in wording.notice:
+        ahead.insert(ahead.index("limit_before") + 1, "in_steps")
+    return [opening, *ahead]
 
 
 def _sentences_ahead(outcome: Outcome, subject: Subject) -> list[str]:

@@ -77,8 +77,9 @@ def decide(
     Raises:
         ValueError: ``statements`` has several accounts.
     """
-    priors, before = _of_one(statements, prior), _of_one(statements, earlier)
-    decisions = decide_many(statements, bundle, decided_at, priors, id_key, before)
+    read = _read(statements)
+    priors, before = _of_one(read, prior), _of_one(read, earlier)
+    decisions = decide_many(read, bundle, decided_at, priors, id_key, before)
     if len(decisions) != 1:
         raise ValueError(
             f"decide: expected the statements of one account, got {len(decisions)} accounts"
@@ -134,9 +135,10 @@ def advise(
         ValueError: ``statements`` has several accounts.
     """
     several = None if constraints is UNCONSTRAINED else [constraints]
-    priors = _of_one(statements, prior)
+    read = _read(statements)
+    priors = _of_one(read, prior)
     advised = advise_many(
-        statements,
+        read,
         bundle,
         decided_at,
         AdviceOptions(several),
@@ -246,7 +248,7 @@ def run_stages(
 ) -> Found:
     """The decisions of :func:`decide_many` with the result of each stage, as arrays."""
     today = local_date(decided_at, bundle.policy)
-    read = read_table(statements) if isinstance(statements, pl.DataFrame) else statements
+    read = _read(statements)
     _check_no_future_months(read, today)
     _check_products(read, bundle)
     values = values_of(read.window)
@@ -332,13 +334,13 @@ def _collect_evidence(
     ]
 
 
-def _of_one(statements: pl.DataFrame | Statements, past: Past | None) -> Mapping[str, Past] | None:
+def _read(statements: pl.DataFrame | Statements) -> Statements:
+    return statements if isinstance(statements, Statements) else read_table(statements)
+
+
+def _of_one(read: Statements, past: Past | None) -> Mapping[str, Past] | None:
     """The prior or the earlier decision of the only account, by its id."""
-    if past is None:
-        return None
-    if isinstance(statements, Statements):
-        return {statements.account_ids[0]: past}
-    return {str(statements["account_id"][0]): past}
+    return None if past is None else {read.account_ids[0]: past}
 
 
 def _latest_statements(read: Statements, values: Matrix) -> list[LatestStatement]:

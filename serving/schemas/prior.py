@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -107,7 +106,7 @@ def make_prior(known: prior.Prior | None) -> Prior | None:
     """Return the JSON of a prior, and None for none."""
     if known is None:
         return None
-    fields = asdict(known)
+    fields = {name: getattr(known, name) for name in Prior.model_fields}
     return Prior.model_construct(**fields | {"decisions": list(known.decisions)})
 
 

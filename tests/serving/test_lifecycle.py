@@ -26,7 +26,7 @@ from serving.operations.pack import store
 from serving.schemas import examples
 from tests.golden.remake import BUNDLE
 from tests.support.each import each
-from tests.support.served import AS_DEPLOYED, local_headers
+from tests.support.served import AS_DEPLOYED, local_headers, to_be_killed
 
 BODY = json.dumps(examples.REQUEST | {"prior": None}).encode()
 # "Hung" on a busy machine.
@@ -133,7 +133,8 @@ def test_without_a_drain_delay_a_late_request_finds_nobody(tmp_path: Path) -> No
 
 def kill_supervisor(folder: Path, service: str) -> tuple[str, psutil.Process]:
     """Kill the supervising process of a service, also after its worker was replaced."""
-    with start_service_process(folder / "log", service, AS_DEPLOYED) as (url, process):
+    settings = to_be_killed(folder)
+    with start_service_process(folder / "log", service, settings) as (url, process):
         [worker] = workers(process)
         worker.kill()
         worker.wait(SECONDS)
@@ -170,7 +171,7 @@ def test_a_worker_that_does_not_look_outlives_its_supervisor(tmp_path: Path) -> 
 def test_no_worker_outlives_a_supervisor_that_is_killed_during_the_start(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--port", str(port)]
-    environment = os.environ | settings_for(tmp_path) | AS_DEPLOYED
+    environment = os.environ | settings_for(tmp_path) | to_be_killed(tmp_path)
     with subprocess.Popen(command, cwd=PROJECT, env=environment) as process:
         until = time.monotonic() + SECONDS
         while not (started := workers(process)) and time.monotonic() < until:

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -143,7 +144,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
 
 @pytest.fixture
 def environment(
-    bentoml_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bentoml_home: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, str]:
     """The variables of a service in an empty folder; the golden bundle is the newest model."""
     store(BUNDLE)
@@ -152,6 +156,10 @@ def environment(
     monkeypatch.setattr(SERVED.inner, "stored", bentoml.models.BentoModel(f"{MODEL}:latest"))
     SERVED.inject_config()  # as BentoML does before `check`
     settings = settings_for(tmp_path)
+    # What this process or a worker that is killed would remove at its end, and never comes to.
+    left = str(tmp_path_factory.mktemp("left"))
+    monkeypatch.setattr(tempfile, "tempdir", left)
+    monkeypatch.setenv("TMPDIR", left)
     # `check` sets it, as in a process that starts workers.
     monkeypatch.setenv("CLEARLINE_SUPERVISOR", "{}")
     for name, value in settings.items():

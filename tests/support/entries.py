@@ -39,7 +39,6 @@ def decision_entry(
     """The entry of the decision on a request, with an id without a key."""
     [answered] = answer_requests(endpoint, [request], with_advice, Basis(bundle, at, UNKEYED))
     decision = answered.decision
-    latest = max(request.statements, key=lambda statement: statement.month)
     return NewEntry(
         entry_id=decision.decision_id,
         kind="decision",
@@ -51,7 +50,7 @@ def decision_entry(
         metadata=answered.metadata(endpoint, with_advice, bundle),
         request_body=request.model_dump_json().encode(),
         response_body=answered.content,
-        in_force=answered.in_force(latest.__dict__["balance"], bundle),
+        in_force=answered.in_force(request, bundle),
     )
 
 

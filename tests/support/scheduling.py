@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 # Folders whose files share what takes long to make, a population with its cut accounts: one worker
 # makes it, and runs them all.
 TOGETHER = ("tests/training/examine/",)
-# The longest come first.  At the end of a run, one worker would wait for the long file of another.
+# On a fresh clone one worker compiles the loops while the others run what needs none: each of them
+# would compile its own, at the same time.  After these the longest come first: at the end of a run,
+# one worker would wait for the long file of another.
+FIRST = (
+    "tests/golden/test_answers.py",  # compiles every loop
+    "tests/test_structure.py",
+    "tests/training/data/ingest/",
+)
 LONGEST = (
     "tests/docs/test_first_experiment.py",
     "tests/training/examine/",
@@ -42,11 +49,12 @@ class FilesTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no t
 
 
 def put_longest_first(items: list[pytest.Item]) -> None:
-    """Sort the items in place by LONGEST; otherwise their order stays."""
+    """Sort the items in place by FIRST and LONGEST; otherwise their order stays."""
+    order = FIRST + LONGEST
 
     def place_of(item: pytest.Item) -> int:
         file = Path(item.path).relative_to(ROOT).as_posix()
-        fitting = [place for place, start in enumerate(LONGEST) if file.startswith(start)]
-        return fitting[0] if fitting else len(LONGEST)
+        fitting = [place for place, start in enumerate(order) if file.startswith(start)]
+        return fitting[0] if fitting else len(order)
 
     items.sort(key=place_of)

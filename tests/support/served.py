@@ -29,6 +29,13 @@ FAST = keys.KeyTerms(rate=10_000)
 AS_DEPLOYED = {"PYTHONPATH": str(ROOT / "tests" / "support" / "absent")}
 
 
+def to_be_killed(folder: Path) -> dict[str, str]:
+    """The settings AS_DEPLOYED of a service that is killed: the temporary folders that it cannot
+    remove are in this folder.
+    """
+    return AS_DEPLOYED | {"TMPDIR": str(folder)}
+
+
 class Server(NamedTuple):
     """A running service without keys: its URL, its log so far, and the tag of its model."""
 

@@ -2,9 +2,11 @@
 
 It reads messages from standard input and writes its replies to what was standard output:
 
-    folder, digest, id key         -> ready, or failed and why
-    a :class:`Piece`               -> decided, id, answer, metadata
-                                      refused or failed, and the type of the error
+    folder, digest, id key  -> ready, or failed and why
+    pieces                  -> for each: decided, id, account, answer, metadata
+                                         refused or failed, and the type of the error
+
+A piece and its reply are messages within the message: some at once cost the service less.
 
 It ends when its input ends, and when the process that started it is gone.
 """
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.api.answers import Basis, answer_requests
-from serving.api.shadow.frames import encode_frame, read_frame
+from serving.api.shadow.frames import decode_frames, encode_frame, read_frame
 from serving.api.shadow.server import (
     DECIDED,
     FAILED,
@@ -66,6 +68,22 @@ class Piece:
         return parts
 
 
+def decide_pieces(message: Sequence[bytes], bundle: Bundle, id_key: bytes) -> list[bytes]:
+    """Return the replies to some pieces, each as a message."""
+    replies = []
+    for frame in message:
+        [[*parts]], _ = decode_frames(frame)
+        try:
+            reply = decide_piece(parts, bundle, id_key)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # Whatever a bundle raises: the others are decided.
+            reply = [FAILED, type(error).__name__.encode()]
+        replies.append(encode_frame(reply))
+    return replies
+
+
 def decide_piece(parts: Sequence[bytes], bundle: Bundle, id_key: bytes) -> list[bytes]:
     """Return the reply to a :class:`Piece`: the decision under a bundle, without advice."""
     decision_id, door, decided_at, request, *earlier = parts
@@ -82,7 +100,9 @@ def decide_piece(parts: Sequence[bytes], bundle: Bundle, id_key: bytes) -> list[
     except REFUSALS as error:
         return [REFUSED, type(error).__name__.encode()]
     stored = json.dumps(answered.metadata("decisions", False, bundle))
-    return [DECIDED, answered.decision.decision_id.encode(), answered.content, stored.encode()]
+    decided = answered.decision
+    named = decided.decision_id.encode(), decided.account_id.encode()
+    return [DECIDED, *named, answered.content, stored.encode()]
 
 
 def main() -> int:
@@ -105,7 +125,7 @@ def main() -> int:
     limit_memory(int(os.environ[MEMORY_VARIABLE]))
     replies.write(encode_frame([READY]))
     replies.flush()
-    serve(lambda parts: decide_piece(parts, bundle, id_key), requests, replies)
+    serve(lambda message: decide_pieces(message, bundle, id_key), requests, replies)
     return 0
 
 

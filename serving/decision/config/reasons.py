@@ -112,6 +112,8 @@ _OPTIONAL: Mapping[str, AbstractSet[str]] = {
     "further_reason": frozenset({"reasons"}),
     "also_counted": frozenset({"fact"}),
     "overdue": frozenset(),
+    "why_less": frozenset(),
+    "in_steps": frozenset(),
 }
 # The texts about the change since the earlier decision, each with its placeholders.
 _SINCE_LAST: Mapping[str, AbstractSet[str]] = {
@@ -135,6 +137,10 @@ class Text:
 
     en: str
     zh: str
+
+    def by_language(self) -> tuple[tuple[str, Language], tuple[str, Language]]:
+        """The text in each language, with that language."""
+        return (self.en, "en"), (self.zh, "zh")
 
 
 @dataclass(frozen=True, slots=True)

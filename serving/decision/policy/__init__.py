@@ -1,6 +1,7 @@
 """Action and new limit.
 
-limit     the limit formula
-outcome   hard rules, then the formula, then the cases that a person decides
-dates     the lender's clock
+limit      the limit formula
+one_limit  the same for one account, in plain numbers
+outcome    hard rules, then the formula, then the cases that a person decides
+dates      the lender's clock
 """

@@ -23,7 +23,7 @@ from serving.decision.scoring.score import logit, probability_of
 
 USUAL_SPEND = "spend_mean_6"  # the feature that a month's usual purchases are taken from
 # In grid steps: an amount this close to a multiple counts as the multiple.
-_GRID_TOLERANCE = 1e-9
+GRID_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,13 +256,13 @@ def lines_of_accounts(accounts: Sequence[Account], policy: Policy) -> Lines:
 
 def round_down(amount: Vector, rounding: float) -> Vector:
     """The largest multiples of ``rounding`` that are at most ``amount``."""
-    rounded: Vector = np.floor(amount / rounding + _GRID_TOLERANCE) * rounding
+    rounded: Vector = np.floor(amount / rounding + GRID_TOLERANCE) * rounding
     return rounded
 
 
 def round_up(amount: Vector, rounding: float) -> Vector:
     """The smallest multiples of ``rounding`` that are at least ``amount``."""
-    rounded: Vector = np.ceil(amount / rounding - _GRID_TOLERANCE) * rounding
+    rounded: Vector = np.ceil(amount / rounding - GRID_TOLERANCE) * rounding
     return rounded
 
 

@@ -40,11 +40,12 @@ import numpy as np
 
 from features.months import add_months, months_between
 from serving.decision.config.policy import Policy, ReviewSettings, RuleHit
+from serving.decision.policy import restore
 from serving.decision.policy.again import may_cut_again, may_refer_again, may_refer_for_return
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
-from serving.decision.policy.limit import Account, grid_up, limits_by_model, smallest_cut
+from serving.decision.policy.limit import Account, grid_up, smallest_cut
+from serving.decision.policy.one_limit import limits_of
 from serving.decision.policy.prior import Change, Prior
-from serving.decision.policy.restore import lifts_suspension, limit_back, may_step_back, share_back
 from serving.decision.policy.rules import RuleResult, apply_rules
 from serving.decision.scoring.score import logit
 
@@ -103,9 +104,8 @@ def apply_many(
         ValueError: ``decided_at`` has no time zone.
     """
     today = local_date(decided_at, policy)
-    limits, near = limits_by_model(accounts, policy)
     outcomes = []
-    for account, limit, is_near in zip(accounts, limits.tolist(), near.tolist(), strict=True):
+    for account, (limit, is_near) in zip(accounts, limits_of(accounts, policy), strict=True):
         suspends = account.probability_measured >= policy.suspend.probability
         model = _ModelResult(limit, is_near, suspends)
         case = _Case(account, apply_rules(account, policy), policy, today)
@@ -242,7 +242,7 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
             review_because=grounds,
         )
     if not is_cut or grounds:
-        return _keep_or_restore(case, replace(kept, suspends=False))
+        return _keep_or_restore(case, replace(kept, suspends=False) if suspends else kept)
     return replace(
         kept,
         action="suspend" if suspends else "reduce",
@@ -284,13 +284,16 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
     cut = account.cut_in_force
     if cut is None:
         return kept
+    is_time = restore.may_step_back(_last_cut_on(cut), today, policy.restore)
+    if not is_time and not restore.is_look_due(cut.review_on, today):
+        return replace(kept, review_on=cut.review_on)
     cut_off = logit(policy.cut_off(account.product))
     below = np.array(cut_off - logit(account.probability))
-    share = float(share_back(below, policy.restore))
-    lifts = bool(lifts_suspension(below, policy.restore)) and not rules.suspending
+    share = float(restore.share_back(below, policy.restore))
+    lifts = bool(restore.lifts_suspension(below, policy.restore)) and not rules.suspending
     stays_suspended = cut.suspended and not lifts
     before, after = np.array(cut.limit_before), np.array(cut.limit_after)
-    by_stairs = float(limit_back(below, before, after, policy))
+    by_stairs = float(restore.limit_back(below, before, after, policy))
     target = rules.allow(by_stairs)
     # A suspension that stays leaves nothing to draw: no limit comes back before it is lifted.  And
     # below the first step nothing does, even if the lender took more than the cut by other means.
@@ -299,7 +302,6 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
     gives_back = target > account.limit or (cut.suspended and lifts)
     hits = rules.suspending if stays_suspended else rules.capping(by_stairs)
     is_fresh = months_between(account.as_of, today) <= policy.review.stale_months
-    is_time = may_step_back(_last_cut_on(cut), today, policy.restore)
     if gives_back and is_fresh and is_time:
         new_limit = max(account.limit, target)
         is_all = new_limit >= cut.limit_before and not stays_suspended
@@ -340,7 +342,7 @@ def _look(
     cut: Prior, kept: Outcome, explained: Outcome, policy: Policy, today: datetime.date
 ) -> Outcome:
     """``explained`` with the next look if the day of a look has come, else ``kept`` until then."""
-    if cut.review_on is not None and today < cut.review_on:
+    if not restore.is_look_due(cut.review_on, today):
         return replace(kept, review_on=cut.review_on)
     return replace(explained, review_on=_next_look(today, policy), looked=True)
 

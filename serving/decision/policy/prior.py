@@ -17,10 +17,9 @@ import datetime
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from features.months import add_months
-
+_AS_TEXT = json.JSONEncoder(default=str)
 MOST_DECISIONS = 64  # ids in a prior; of more, the first and the latest are kept
 
 
@@ -72,8 +71,8 @@ class Prior:
         Fields that are None are left out: a field that later versions add with None as its default
         leaves the ids of stored decisions as they are.
         """
-        known = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps(known, default=str)
+        values = {name: getattr(self, name) for name in self.__slots__}  # `asdict` copies each
+        return _AS_TEXT.encode({name: one for name, one in values.items() if one is not None})
 
 
 class PriorError(ValueError):
@@ -231,7 +230,8 @@ def check_priors(
 
 def _shows_limit_before(prior: Prior, as_of: datetime.date) -> bool:
     """Whether the statement of that month ends before the limit in force began."""
-    return add_months(as_of.replace(day=1), 1) <= prior.in_force_from
+    began = prior.in_force_from
+    return (as_of.year, as_of.month) < (began.year, began.month)
 
 
 def _is_over(prior: Prior, as_of: datetime.date) -> bool:

@@ -66,3 +66,8 @@ def lifts_suspension(below_cut_off: Vector, restore: Restore) -> Mask:
 def may_step_back(last_cut_on: datetime.date, today: datetime.date, restore: Restore) -> bool:
     """Whether the latest cut is long enough ago for anything to be given back."""
     return today >= add_months(last_cut_on, restore.after_months)
+
+
+def is_look_due(review_on: datetime.date | None, today: datetime.date) -> bool:
+    """Whether the day of the next look has come; an account without such a day is looked at."""
+    return review_on is None or today >= review_on

@@ -145,16 +145,41 @@ def principal_reasons(
 ) -> tuple[Reason, ...]:
     """The rules that decided, then the principal groups where the model did.
 
-    They are at most four, and the facts that are never silent in addition.
+    They are at most four, and the facts that are never silent in addition.  A delay that a rule
+    tells of is not told again by its group.
     """
     reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
     most = max(wording.most - len(hits), 0)
     groups = principal_groups(evidence, wording, most, ranked) if by_model else []
+    groups = _without_repeats(groups, hits, evidence)
     for rank, group in enumerate(groups, start=len(hits) + 1):
         reasons.append(_group_reason(rank, group, evidence, wording))
     if by_model:
         return tell_income_fall(reasons, evidence, wording)
     return tuple(reasons)
+
+
+def _without_repeats(
+    groups: Sequence[PrincipalGroup],
+    hits: Sequence[RuleHit],
+    evidence: Evidence,
+) -> list[PrincipalGroup]:
+    """The groups without their sentences on a delay that the sentence of a rule is about."""
+    told = {hit.value for hit in hits if _unit_of(hit.rule.when[0].feature) == "days"}
+
+    def repeats(name: str | None) -> bool:
+        if name is None or _unit_of(name) != "days":
+            return False
+        return evidence.values[name] in told
+
+    remaining = []
+    for group in groups:
+        fact = None if repeats(group.fact) else group.fact
+        named = fact if repeats(group.named) else group.named
+        if named is not None:
+            own_fact = None if named == fact else fact
+            remaining.append(replace(group, named=named, fact=own_fact))
+    return remaining
 
 
 def unexplainable(
@@ -358,9 +383,13 @@ def _reason_feature(name: str, evidence: Evidence) -> ReasonFeature:
         name=name,
         value=_known(evidence.values[name]),
         reference_value=_known(evidence.comparison.medians.get(name, math.nan)),
-        unit=BY_NAME[name].unit if name in BY_NAME else "count",
+        unit=_unit_of(name),
         contribution=evidence.contributions.get(name, 0.0),
     )
+
+
+def _unit_of(name: str) -> Unit:
+    return BY_NAME[name].unit if name in BY_NAME else "count"
 
 
 def _known(value: float) -> float | None:

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from serving.decision.config.strict_toml import ConfigError
@@ -68,13 +68,13 @@ def read_follow(environment: Mapping[str, str] = os.environ) -> bool:
 class StoreFollower:
     """Activates the newest stored bundle whenever there is another one than at the last look.
 
-    `serves` is the digest of the bundle that decides; `activate` begins the activation, and returns
-    at once.
+    `known` are the digests that are not activated: that of the bundle which decides, and the one
+    that somebody went back from. `activate` begins the activation, and returns at once.
     """
 
-    def __init__(self, serves: str, activate: Callable[[], None]) -> None:
+    def __init__(self, known: Iterable[str], activate: Callable[[], None]) -> None:
         self._activate = activate
-        self._tried, self._seen = serves, ""
+        self._known, self._seen = set(known), ""
 
     def start(self) -> None:
         """Look every two seconds, on a thread, for as long as this process lives."""
@@ -83,14 +83,14 @@ class StoreFollower:
     def look(self) -> None:
         """Activate the newest bundle, if it is new and was the newest at the last look too.
 
-        A bundle that was refused is not tried again.
+        A bundle is tried once, be it refused or not.
         """
         newest = stated_digest(newest_bundle())
         # The store copies file by file: a bundle that has just appeared may not be whole.
         is_whole = newest == self._seen
         self._seen = newest
-        if is_whole and newest != self._tried:
-            self._tried = newest
+        if is_whole and newest not in self._known:
+            self._known.add(newest)
             self._activate()
 
     def _run(self) -> None:

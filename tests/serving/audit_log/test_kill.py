@@ -29,7 +29,7 @@ from serving.operations.pack import store
 from serving.storage.database import Database
 from serving.storage.lists import find_wrong_rows
 from tests.support.each import each
-from tests.support.served import AS_DEPLOYED, local_headers
+from tests.support.served import local_headers, to_be_killed
 
 CLIENTS = 8
 MIN_ANSWERS = 8  # before a kill: on a busy machine some seconds alone are no load
@@ -102,7 +102,8 @@ def whole_tree(folder: Path, service: str = SERVICE) -> Serving:
 
     @contextmanager
     def serving() -> Iterator[tuple[str, Callable[[], None]]]:
-        with start_service_process(folder / "log", service, AS_DEPLOYED) as (url, process):
+        settings = to_be_killed(folder)
+        with start_service_process(folder / "log", service, settings) as (url, process):
             yield url, lambda: kill(process)
 
     return serving
@@ -113,7 +114,8 @@ def supervisor_alone(folder: Path) -> Serving:
 
     @contextmanager
     def serving() -> Iterator[tuple[str, Callable[[], None]]]:
-        with start_service_process(folder / "log", SERVICE, AS_DEPLOYED) as (url, process):
+        settings = to_be_killed(folder)
+        with start_service_process(folder / "log", SERVICE, settings) as (url, process):
 
             def kill_supervisor() -> None:
                 workers = psutil.Process(process.pid).children(recursive=True)
@@ -127,13 +129,13 @@ def supervisor_alone(folder: Path) -> Serving:
 
 
 @contextmanager
-def forking(service: str = SERVICE) -> Iterator[subprocess.Popen[str]]:
+def forking(folder: Path, service: str = SERVICE) -> Iterator[subprocess.Popen[str]]:
     """A process that imported the service and forks a child for each line, see one_process.py."""
     command = [sys.executable, "-m", "tests.serving.audit_log.one_process", service]
     with subprocess.Popen(
         command,
         cwd=PROJECT,
-        env=os.environ | AS_DEPLOYED,
+        env=os.environ | to_be_killed(folder),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -257,7 +259,7 @@ def test_no_answer_is_missing_after_a_kill(
     tmp_path: Path,
     requests: list[dict[str, Any]],
 ) -> None:
-    with forking() as process:
+    with forking(tmp_path) as process:
         check_kills(tmp_path, single_process(tmp_path, process), kills, requests)
 
 
@@ -299,6 +301,6 @@ def test_a_service_that_answers_before_the_commit_loses_answers(
     requests: list[dict[str, Any]],
 ) -> None:
     """The control: the same load and the same count find what is missing."""
-    with forking(EARLY) as process:
+    with forking(tmp_path, EARLY) as process:
         answers = kill_under_load(single_process(tmp_path, process), tmp_path, requests, 0.2)
     assert count_missing(tmp_path, answers) > 0

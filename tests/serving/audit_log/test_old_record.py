@@ -50,7 +50,8 @@ from tests.support.old_record import ERASED_ACCOUNT, OLD, copy_old_record, read_
 from tests.support.records import append
 
 OLD_BUNDLE = OLD / "bundle"
-NEW_KINDS = {"key_created", "key_adopted", "key_revoked"}  # of later versions
+# Of later versions.
+NEW_KINDS = {"key_created", "key_adopted", "key_revoked", "shadow", "activation"}
 ALL_KINDS = [kind for kind in get_args(Kind) if kind not in NEW_KINDS]
 
 

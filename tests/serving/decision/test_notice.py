@@ -28,6 +28,7 @@ from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
 from serving.schemas import examples
+from tests.support.each import each
 from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
 from tests.support.reading_level import grade
 
@@ -418,9 +419,13 @@ RETURNS: dict[str, tuple[Outcome, str, str]] = {
         returned(),
         "On 5 October 2026 we decided to raise the credit limit of your cash loan account ending "
         "in 0042 from CNY 5,000 to CNY 12,500. The new limit applies from 5 October 2026. Before "
-        "we lowered it, the limit was CNY 20,000. We will look at it again on 5 January 2027.",
+        "we lowered it, the limit was CNY 20,000. A limit comes back in steps. The rest can follow "
+        "when our estimate of the risk has fallen further. We will look at it again on 5 January "
+        "2027.",
         "我们于2026年10月5日决定，将您的借款账户（尾号0042）的信用额度由5,000元上调至12,500元，"
-        "自2026年10月5日起生效。下调前的额度为20,000元。我们将于2027年1月5日再次评估。",
+        "自2026年10月5日起生效。下调前的额度为20,000元。"
+        "额度分步恢复；待我们评估的风险进一步下降后，其余部分可继续恢复。"
+        "我们将于2027年1月5日再次评估。",
     ),
     "all": (
         returned(**ALL),
@@ -434,9 +439,13 @@ RETURNS: dict[str, tuple[Outcome, str, str]] = {
         returned(lifts=True, **UNCHANGED),
         "On 5 October 2026 we decided that from 5 October 2026 you can use your cash loan account "
         "ending in 0042 for new cash withdrawals again. Its credit limit is CNY 5,000. Before we "
-        "lowered it, the limit was CNY 20,000. We will look at it again on 5 January 2027.",
+        "lowered it, the limit was CNY 20,000. A limit comes back in steps. The rest can follow "
+        "when our estimate of the risk has fallen further. We will look at it again on 5 January "
+        "2027.",
         "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增提现，"
-        "信用额度为5,000元。下调前的额度为20,000元。我们将于2027年1月5日再次评估。",
+        "信用额度为5,000元。下调前的额度为20,000元。"
+        "额度分步恢复；待我们评估的风险进一步下降后，其余部分可继续恢复。"
+        "我们将于2027年1月5日再次评估。",
     ),
     "both": (
         returned(lifts=True, **ALL),
@@ -488,6 +497,30 @@ def test_what_comes_back_is_told_in_full(name: str) -> None:
     assert rights == (own.en, own.zh)
     assert notice.send_by == TODAY + datetime.timedelta(days=30)
     assert grade(notice.text.en) <= 8
+
+
+def test_a_return_that_a_rule_holds_back_does_not_speak_of_steps() -> None:
+    """Its reason says why not all of the limit is back, and the risk would not change that."""
+    [hit] = outcome(0.01, idle_months=12.0).hits
+    capped = make_notice(returned(hits=(hit,)), after_cut(REASON), WORDING, POLICY, WHEN)
+    assert capped is not None
+    assert "steps" not in capped.text.en
+    assert "分步" not in capped.text.zh
+
+
+def test_a_suspension_that_lowers_the_limit_says_why() -> None:
+    why = WORDING.notice["why_less"]
+    for lowers in each((SUSPENDED, STOPPED)):
+        opening_en, opening_zh = (
+            text_of(make(lowers, REASON), language).split("\n\n")[0] for language in LANGUAGES
+        )
+        assert opening_en.count(why.en) == 1
+        assert opening_zh.count(why.zh) == 1
+    # The controls: the limit stays, or falls for the reasons that are told.
+    full = dataclasses.replace(SUSPENDED, new_limit=LIMIT)
+    proposed = dataclasses.replace(STOPPED, proposed_limit=LIMIT)
+    for other in each((full, proposed, REDUCED, CONFIRMED)):
+        assert why.en not in make(other, REASON).text.en
 
 
 def test_a_look_and_a_capped_return_say_why_there_is_no_more() -> None:
@@ -558,7 +591,7 @@ def test_facts_that_counted_and_facts_that_did_not_have_words_of_their_own() -> 
 
 def test_a_file_without_the_newer_parts_is_read_and_used() -> None:
     """A bundle of this format that was fitted before they came."""
-    parts = "reason|further_reason|also_counted|overdue"
+    parts = "reason|further_reason|also_counted|overdue|why_less|in_steps"
     older = read_wording(re.sub(rf"\[notice\.({parts})\](.|\n)*?(?=\n\[|\n#)", "", TEXT))
     facts = (AlsoKnown(REASON, True),)
     about = dataclasses.replace(subject(REASON, REASON), also_known=facts, overdue=True)
@@ -567,6 +600,8 @@ def test_a_file_without_the_newer_parts_is_read_and_used() -> None:
     assert "Main reasons:\n1." in notice.text.en
     assert "Further reasons:\n2." in notice.text.en
     assert "overdue" not in notice.text.en
+    for other in each((SUSPENDED, STOPPED, returned())):
+        assert make_notice(other, after_cut(REASON), older, POLICY, WHEN) is not None
 
 
 def test_a_plain_keep_before_the_next_look_has_no_notice() -> None:

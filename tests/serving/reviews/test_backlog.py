@@ -22,7 +22,7 @@ NOTHING = {"overdue": 0, "due": 0, "later": 0}
 EXPECTED = {when: len(days) for when, days in DAYS.items()}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
 def log(request: pytest.FixtureRequest) -> AuditLog:
     """An empty audit log in each database."""
     opened: AuditLog = request.getfixturevalue(

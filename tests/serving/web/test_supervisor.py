@@ -56,13 +56,15 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("follows", "printed"), [(True, "gone\n"), (False, "")])
 def test_a_worker_learns_that_its_supervising_process_was_killed(
-    follows: bool, printed: str
+    follows: bool, printed: str, tmp_path: Path
 ) -> None:
     child = textwrap.dedent(CHILD).format(follows=follows)
     parent = textwrap.dedent(PARENT).format(child=child)
     ended = subprocess.run(
         [sys.executable, "-c", parent],
         cwd=PROJECT,
+        # What a process leaves that is killed.
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
         timeout=60,

@@ -553,3 +553,57 @@ def test_a_fact_of_no_feature_is_refused() -> None:
     misspelt = TEXT.replace('feature = "worst_days_past_due_12"', 'feature = "worst_days"')
     with pytest.raises(ConfigError, match=r"never_silent\[1\].*feature"):
         read_wording(misspelt)
+
+
+PAST_DUE = Rule(
+    code="past_due",
+    cause="risk",
+    when=(Condition("days_past_due_now", "at_least", 60.0),),
+    en="A payment is {value} days late.",
+    zh="逾期{value}天。",
+)
+LATE_BY_60 = RuleHit(PAST_DUE, value=60.0, cap=None)
+USE = {"utilization_now": 1.0}
+
+
+def codes_beside(hit: RuleHit, contributions: dict[str, float], **values: float) -> list[str]:
+    found = evidence(USE | contributions, COMPARISON, **values)
+    reasons = principal_reasons(found, (hit,), True, WORDING)
+    assert [reason.rank for reason in reasons] == list(range(1, len(reasons) + 1))
+    return [reason.code for reason in reasons]
+
+
+@pytest.mark.parametrize("named", ["days_past_due_now", "worst_days_past_due_6"])
+def test_a_delay_is_not_told_twice_beside_a_rule_that_tells_it(named: str) -> None:
+    delayed = {"days_past_due_now": 60.0, "worst_days_past_due_6": 60.0}
+    contributions = {named: 2.0}
+    told = codes_beside(LATE_BY_60, contributions, **delayed)
+    assert told == ["past_due", "high_utilization"]
+    # The controls: a rule about something else, and a delay that is another one.
+    assert codes_beside(HIT, contributions, **delayed) == ["cap", "repayment", "high_utilization"]
+    earlier = delayed | {named: 90.0}
+    told = codes_beside(LATE_BY_60, contributions, **earlier)
+    assert told == ["past_due", "repayment", "high_utilization"]
+
+
+def test_what_a_group_says_besides_that_delay_is_still_told() -> None:
+    """A longer delay that was made up for, and another habit."""
+    longer = evidence(
+        {"days_past_due_now": 2.0, "worst_days_past_due_6": 0.1},
+        days_past_due_now=60.0,
+        worst_days_past_due_6=90.0,
+    )
+    _, repayment = principal_reasons(longer, (LATE_BY_60,), True, WORDING)
+    assert "90 days late" in repayment.text.en
+    assert "60 days" not in repayment.text.en
+    assert repayment.features[0].name == "worst_days_past_due_6"
+
+    habit = evidence(
+        {"late_months_3": 2.0, "worst_days_past_due_6": 0.1},
+        days_past_due_now=60.0,
+        worst_days_past_due_6=60.0,
+        late_months_3=2.0,
+    )
+    _, repayment = principal_reasons(habit, (LATE_BY_60,), True, WORDING)
+    assert repayment.features[0].name == "late_months_3"
+    assert "60 days" not in repayment.text.en

@@ -276,12 +276,15 @@ def test_a_cache_that_cannot_be_used_is_done_without(tmp_path: Path) -> None:
         assert run.stdout.split("\n")[0] == "[1, 1, 1, 1, 1]", run.stderr
 
     start()
-    for suffix, kept in (("nbi", 0), ("nbc", 100)):
-        files = list(tmp_path.rglob(f"*.{suffix}"))
-        # One a loop: of the kernels, of the features' program and of the text of rows.
-        assert len(files) == 6 + 13 + 5
-        whole = {file: file.stat().st_size for file in files}
-        for file in files:
-            file.write_bytes(file.read_bytes()[:kept])
-        start()
-        assert {file: file.stat().st_size for file in files} == whole
+    # One a loop: of the kernels, of the features' program and of the text of rows.
+    indexes, contents = (sorted(tmp_path.rglob(f"*.{suffix}")) for suffix in ("nbi", "nbc"))
+    assert len(indexes) == len(contents) == 7 + 13 + 5
+    whole = {file: file.stat().st_size for file in indexes + contents}
+    # A loop has one file of each kind: of every other loop the first is damaged, and of the rest
+    # the second, so that one start meets both.
+    for file in indexes[::2]:
+        file.write_bytes(b"")
+    for file in contents[1::2]:
+        file.write_bytes(file.read_bytes()[:100])
+    start()
+    assert {file: file.stat().st_size for file in whole} == whole

@@ -26,9 +26,22 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return digests
 
 
+def test_a_bundle_that_somebody_went_back_from_is_not_activated_again(stored: list[str]) -> None:
+    activated: list[str] = []
+    follower = StoreFollower(["older", "a"], lambda: activated.append(stored[-1]))
+    for _ in range(3):
+        follower.look()
+    assert activated == []
+    # The control: a newer one is.
+    stored.append("b")
+    for _ in range(3):
+        follower.look()
+    assert activated == ["b"]
+
+
 def test_each_new_bundle_is_activated_once_when_it_is_whole(stored: list[str]) -> None:
     activated: list[str] = []
-    follower = StoreFollower("a", lambda: activated.append(stored[-1]))
+    follower = StoreFollower(["a"], lambda: activated.append(stored[-1]))
     expected = {"a": [], "b": ["b"], "c": ["b", "c"]}
     for digest, so_far in expected.items():
         before = list(activated)
