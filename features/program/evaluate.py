@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from features.catalogue.feature import Feature
 from features.program.memory import Layout, lay_out_memory
 from features.program.trace import trace
-from features.types import Matrix
-from features.window import Window
+from features.schema import LONGEST_WINDOW
+from features.types import Matrix, Rows
+from features.window import Stored, Values, Window
 
+Number = TypeVar("Number", bound=np.generic)
 _MOST_PROGRAMS = 1024  # of a process: the catalogue, and each amount of the sentences by itself
 
 
@@ -81,13 +84,66 @@ def evaluate(
         layout.code,
         layout.constants,
         layout.outputs,
-        _plain(window.stored),
-        _plain(window.months_observed),
-        _plain(window.products),
+        plain_array(window.stored),
+        plain_array(window.months_observed),
+        plain_array(window.products),
         memory,
         out,
     )
     return out
+
+
+def evaluate_ahead(
+    rolled: Stored,
+    observed: Values,
+    products: Rows,
+    months: int,
+    features: Sequence[Feature],
+) -> NDArray[np.float64]:
+    """The features after each of the months to come, float64 (months, trajectories, features).
+
+    They are those of :func:`evaluate` for the windows after each month, at most ``LONGEST_WINDOW``
+    statements each.
+
+    Args:
+        rolled: float64 (stored columns, months + history, trajectories), the newest month first:
+            the statements to come, then those of the windows.
+        observed: float64 (trajectories,): the statements of each window.
+        products: int64 (trajectories,), positions in :data:`features.schema.PRODUCTS`.
+        months: The number of months to come.
+        features: As for :func:`evaluate`.
+
+    Raises:
+        TraceError: An expression does what has no compiled form.
+    """
+    _, width = _machine()
+    layout = PROGRAMS.layout(features)
+    trajectories = rolled.shape[2]
+    longest = min(rolled.shape[1], LONGEST_WINDOW)
+    memory = np.empty((layout.slots, longest * min(width, months * trajectories)))
+    out = np.empty((months, trajectories, len(features)))
+    _run_ahead()(
+        layout.code,
+        layout.constants,
+        layout.outputs,
+        plain_array(rolled),
+        plain_array(observed),
+        plain_array(products),
+        memory,
+        out,
+    )
+    return out
+
+
+def plain_array(array: NDArray[Number]) -> NDArray[Number]:
+    """The array, writable and in row order.
+
+    numba would compile the loops again for another kind of array, during a request.
+    """
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and flags.aligned:
+        return array
+    return np.array(array, order="C")
 
 
 @cache
@@ -99,12 +155,8 @@ def _machine() -> tuple[Callable[..., None], int]:
     return run, WIDTH
 
 
-def _plain(array: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64 | np.int64]:
-    """The array, writable and in row order.
+@cache
+def _run_ahead() -> Callable[..., None]:
+    from features.program.ahead import run_ahead
 
-    numba would compile the loops again for another kind of array, during a request.
-    """
-    flags = array.flags
-    if flags.c_contiguous and flags.writeable and flags.aligned:
-        return array
-    return np.array(array, order="C")
+    return run_ahead

@@ -17,10 +17,16 @@ import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, ZipCacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    ZipCacheLocator,
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # Raised for a folder that is full or belongs to another user, and by pickle for a file that is cut
@@ -67,9 +73,23 @@ class _Implementation(CompileResultCacheImpl):
 
 
 class _TolerantCache(FunctionCache):
-    """numba's cache, which treats an unusable file as a missing one."""
+    """numba's cache, which treats an unusable file as a missing one.
+
+    A kept function is used if its module's file, and those of the modules it uses, are as they were
+    when it was compiled; numba looks at the first only.
+    """
 
     _impl_class = _Implementation
+
+    def __init__(self, function: Callable[..., Any], uses: tuple[ModuleType, ...]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        if uses:
+            own = self._impl.locator.get_source_stamp()
+            self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]
+                cache_path=self._cache_path,
+                filename_base=self._impl.filename_base,
+                source_stamp=(own, *map(_stamp, uses)),
+            )
 
     @contextmanager
     def _guard_against_spurious_io_errors(self) -> Iterator[None]:
@@ -84,8 +104,32 @@ class _TolerantCache(FunctionCache):
 
 def compiled(function: Function) -> Function:
     """``function``, compiled at its first call; it releases the GIL."""
+    return _compile(function, ())
+
+
+def compiled_with(*uses: ModuleType) -> Callable[[Function], Function]:
+    """:func:`compiled` for a function that calls compiled functions of these modules.
+
+    Name those too that these modules use in turn: their code becomes a part of the function.
+    """
+    return lambda function: _compile(function, uses)
+
+
+def _compile(function: Function, uses: tuple[ModuleType, ...]) -> Function:
     dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy")
     with suppress(RuntimeError):  # numba's error if no folder can be written
-        dispatcher._cache = _TolerantCache(function)  # type: ignore[no-untyped-call]
+        dispatcher._cache = _TolerantCache(function, uses)
     result: Function = dispatcher
     return result
+
+
+def _stamp(module: ModuleType) -> tuple[float, int] | None:
+    """What tells a module's file from an earlier one, as numba does it: its time and size.
+
+    None in an archive, whose contents tell all its functions from earlier ones.
+    """
+    file = Path(module.__file__ or "")
+    if not file.is_file():
+        return None
+    found = file.stat()
+    return found.st_mtime, found.st_size

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+
+import pytest
 
 from serving.decision.golden import load
 from tests.golden.remake import BUNDLE
+from tests.support.paths import ROOT
 
 
 def test_the_golden_bundle_answers_as_it_did() -> None:
@@ -18,3 +24,25 @@ def test_its_rows_show_the_actions() -> None:
     answers = json.loads((BUNDLE / "golden.json").read_text("utf-8"))["answers"]
     assert len(answers) >= 8
     assert {"keep", "reduce", "review", "suspend"} <= {answer["action"] for answer in answers}
+
+
+LOADED = """
+import pathlib, sys
+from serving.decision.golden import load
+from features.program import ahead
+from serving.decision.advice.ahead import roll
+from serving.decision.policy.compiled import months
+loops = (ahead.run_ahead, roll.write_finances, roll.roll_all, months.decide_months)
+before = [len(loop.signatures) for loop in loops]
+load(pathlib.Path(sys.argv[1]))
+print(before, [len(loop.signatures) for loop in loops])
+"""
+
+
+@pytest.mark.integration
+def test_a_loaded_bundle_has_the_loops_of_advice_compiled() -> None:
+    """In a process of its own: here other tests have compiled them."""
+    command = [sys.executable, "-c", LOADED, str(BUNDLE)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    out = subprocess.check_output(command, env=environment, text=True)
+    assert out.strip() == "[0, 0, 0, 0] [1, 1, 1, 1]"

@@ -3,7 +3,7 @@
 plans        the grid of plans
 rules        what every plan keeps to
 constraints  what the customer has fixed
-habits       the months that carrying on repeats
+ahead        the months to come under a plan: habits, and compiled loops
 rollout      an account rolled forward month by month under a plan
 projection   features and log-odds of each month to come
 staircase    the decisions on these months, asked one after the other

@@ -26,6 +26,7 @@ from serving.decision.advice.plans import PlanGrid, finances_of, make_plan_grid
 from serving.decision.advice.result import Advice, ApplicationPrice, FoundPaths, PlanPath
 from serving.decision.advice.search import (
     FIRST_PLANS,
+    NEXT_PLANS,
     PlanSearch,
     evaluate_plans,
     settle_courses,
@@ -41,7 +42,7 @@ from serving.decision.advice.wording import (
 )
 from serving.decision.bundle import Bundle
 
-_ACCOUNTS_PER_BLOCK = 16  # projected together; the arrays of more do not fit the processor's cache
+_ACCOUNTS_PER_BLOCK = 64  # projected together; the arrays of more do not fit the caches
 
 
 def advise_many(
@@ -147,15 +148,15 @@ def search_plans(
 ) -> dict[int, FoundPaths]:
     """For each account the chosen plan and the baselines, month by month.
 
-    First evaluates FIRST_PLANS plans of all accounts in one batch, then the rest for accounts
-    without a solution.
+    First evaluates FIRST_PLANS plans of all accounts in one batch, then NEXT_PLANS at a time for
+    accounts without a solution.
     """
     evaluate_plans(searches, FIRST_PLANS, window, cuts, bundle)
     pending = list(searches)
     while pending:
         still_open = [search for search in pending if search.is_open]
         if still_open:
-            evaluate_plans(still_open, None, window, cuts, bundle)
+            evaluate_plans(still_open, NEXT_PLANS, window, cuts, bundle)
         settle_courses(pending, window, cuts, bundle)
         for search in pending:
             search.check(bundle)

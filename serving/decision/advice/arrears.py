@@ -35,9 +35,11 @@ def ways_out_of_arrears(
     nothing.  A step that the account does not need is left out; an account that is less than 30
     days past due has none.
     """
+    days_now = int(window.now("days_past_due")[account])
+    if days_now < min(ARREARS.values()):
+        return ()
     standing = last_standing(window.take(np.array([account])), terms)
     month = add_months(as_of, 1)
-    days_now = int(standing.days_past_due[0])
     steps = []
     for name, days in ARREARS.items():
         if days_now < days:

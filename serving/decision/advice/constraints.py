@@ -8,7 +8,7 @@ import numpy as np
 
 from features.limits import LARGEST_AMOUNT
 from features.window import HALF_CENT, Window
-from serving.decision.advice.habits import HABIT_MONTHS
+from serving.decision.advice.ahead.habits import HABIT_MONTHS
 from serving.decision.config.advice import LeverName
 from serving.decision.policy.limit import grid_up
 

@@ -14,10 +14,12 @@ from itertools import product
 
 import numpy as np
 
+from features.program.evaluate import plain_array
 from features.types import Mask, Matrix, Rows
 from features.window import HALF_CENT, Values, Window
+from serving.decision.advice.ahead.habits import HABIT_MONTHS
+from serving.decision.advice.ahead.roll import write_finances
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.habits import HABIT_MONTHS, least_paid_share
 from serving.decision.advice.rollout import Plans
 from serving.decision.config.advice import LEVERS, AdviceRules, LeverName
 from serving.decision.policy.limit import grid_down, grid_up
@@ -87,15 +89,9 @@ class PlanGrid:
 
 def finances_of(window: Window) -> list[Finances]:
     """The finances of each of a window's accounts."""
-    columns = (
-        np.maximum(window.now("balance"), 0.0),
-        window.last_known("external_debt"),
-        window.last_known("income"),
-        window.mean("spend", HABIT_MONTHS),
-        window.mean("payment", HABIT_MONTHS),
-        least_paid_share(window),
-    )
-    rows = np.column_stack(columns).tolist()
+    numbers = np.empty((len(window.products), 6))
+    write_finances(plain_array(window.stored), numbers)
+    rows = numbers.tolist()
     lengths = np.minimum(window.months_observed, HABIT_MONTHS).astype(np.int64).tolist()
     finances = []
     known = np.isfinite(window.now("credit_inquiries")).tolist()

@@ -17,19 +17,21 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from features.build import values_of
+from features.build import matrix_of
 from features.catalogue import CATALOGUE
 from features.months import add_months
+from features.program.evaluate import evaluate_ahead
 from features.types import Mask, Matrix, Rows, Vector
-from features.window import Months, Values, Window
-from serving.decision.advice.rollout import Plans, Variation, roll_forward, windows_ahead
-from serving.decision.advice.staircase import Asked, CourseMonths, Decided, LimitCut, Schedule
+from features.window import STORED_COLUMNS, Months, Stored, Values, Window
+from serving.decision.advice.rollout import InForce, Plans, Variation, roll_accounts
+from serving.decision.advice.staircase import CourseMonths, Decided, LimitCut, Schedule
 from serving.decision.bundle import Bundle
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
 from serving.decision.scoring.score import log_odds_by_tables, probability_of
 
 _NAMES = tuple(feature.name for feature in CATALOGUE)
+_PAYMENT = STORED_COLUMNS.index("payment")
 _LIMIT, _BALANCE = _NAMES.index("limit_now"), _NAMES.index("balance_now")
 
 
@@ -76,9 +78,9 @@ class Projection:
     # (months, trajectories, features), all features of the catalogue
     features: NDArray[np.float64]
     log_odds: Months  # (months, trajectories)
+    probabilities: Months  # (months, trajectories)
     limits: Months  # (months, trajectories), in force in the month, CNY
     paid: Months  # (months, trajectories), on the account, CNY
-    most_paid: Values  # (trajectories,), in any month, here and elsewhere together, CNY
 
     @property
     def balances(self) -> Months:
@@ -86,16 +88,11 @@ class Projection:
         owed: Months = self.features[..., _BALANCE]
         return owed
 
-    @property
-    def probabilities(self) -> Months:
-        """The probability after each month, (months, trajectories)."""
-        return probability_of(self.log_odds)
-
     def mean_course(self, trajectories: Rows) -> MeanCourse:
         """The mean of these trajectories, which are of one account."""
         return MeanCourse(
             paid=self.paid[:, trajectories].mean(axis=1),
-            probability=_smooth(probability_of(self.log_odds[:, trajectories]).mean(axis=1)),
+            probability=_smooth(self.probabilities[:, trajectories].mean(axis=1)),
             features=self.features[:, trajectories].mean(axis=1),
         )
 
@@ -107,19 +104,16 @@ class Course:
         plans: The plan, one.
         guessed: The schedule that it was made with.
         schedule: In force in each month, as far as is known.
-        asked: The decisions on the months that are projected with the right limits.
         settled: The months, once the decisions are that schedule; None until then.
     """
 
     def __init__(self, plans: Plans, schedule: Schedule, cut: LimitCut) -> None:
         self.plans, self.guessed, self.schedule = plans, schedule, schedule
-        self.asked = Asked(cut)
         self.settled: CourseMonths | None = None
 
     def settle(self, trajectory: int, projection: Projection, decided: Decided) -> None:
         """Take the decisions on the trajectory that was projected with the schedule."""
         if decided.schedule != self.schedule:
-            self.asked.forget_after(self.schedule.months_like(decided.schedule))
             self.schedule = decided.schedule
             return
         self.settled = CourseMonths(
@@ -172,6 +166,92 @@ def _decision_after(as_of: datetime.date, month: int) -> tuple[datetime.date, da
     return statement, decided_at
 
 
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """Trajectories of which the statements to come are known, and not yet features and log-odds.
+
+    Attributes:
+        account: int64 (trajectories,), positions in the window.
+        stored: float64 (stored columns, months + history, trajectories), the newest month first.
+        limits: float64 (months, trajectories): in force in the month, the next one first, CNY.
+        elsewhere: float64 (trajectories,): paid off debt elsewhere each month, CNY.
+    """
+
+    account: Rows
+    stored: Stored
+    limits: Months
+    elsewhere: Values
+
+    @property
+    def paid(self) -> Months:
+        """What is paid on the account in each month, the next one first, CNY."""
+        column = self.stored[_PAYMENT, : len(self.limits)]
+        return column[::-1]
+
+    @property
+    def most_paid(self) -> Values:
+        """The most that is paid in any month, here and elsewhere together, CNY."""
+        most: Values = self.paid.max(axis=0) + self.elsewhere
+        return most
+
+    def take(self, trajectories: Rows) -> Rolled:
+        """The trajectories at these positions, in this order."""
+        return Rolled(
+            self.account[trajectories],
+            np.take(self.stored, trajectories, axis=2),
+            np.take(self.limits, trajectories, axis=1),
+            self.elsewhere[trajectories],
+        )
+
+
+def roll(
+    window: Window,
+    trajectories: Trajectories,
+    cuts: Sequence[LimitCut],
+    bundle: Bundle,
+) -> Rolled:
+    """The statements to come; ``cuts`` has one cut per account of the window."""
+    limits, suspended = _in_force(trajectories, cuts, bundle.advice.search.months)
+    stored = roll_accounts(
+        window,
+        trajectories.account,
+        trajectories.plans,
+        InForce(limits, suspended),
+        bundle.policy.terms,
+        trajectories.variation,
+    )
+    return Rolled(trajectories.account, stored, limits, trajectories.plans.repay_elsewhere)
+
+
+def look_at(
+    rolled: Rolled,
+    window: Window,
+    cuts: Sequence[LimitCut],
+    bundle: Bundle,
+) -> Projection:
+    """The features and log-odds after each month of trajectories that are rolled forward."""
+    months, trajectories = rolled.limits.shape
+    features = evaluate_ahead(
+        rolled.stored,
+        window.months_observed[rolled.account],
+        window.products[rolled.account],
+        months,
+        CATALOGUE,
+    )
+    values = features.reshape(months * trajectories, features.shape[2])
+    by_row = log_odds_by_tables(matrix_of(values, bundle.features), bundle.scorer)
+    log_odds = by_row.reshape(months, trajectories)
+    return Projection(
+        account=rolled.account,
+        cuts=cuts,
+        features=features,
+        log_odds=log_odds,
+        probabilities=probability_of(log_odds),
+        limits=rolled.limits,
+        paid=rolled.paid,
+    )
+
+
 def project(
     window: Window,
     trajectories: Trajectories,
@@ -179,31 +259,7 @@ def project(
     bundle: Bundle,
 ) -> Projection:
     """The trajectories in the months to come; ``cuts`` has one cut per account of the window."""
-    account, plans = trajectories.account, trajectories.plans
-    months = bundle.advice.search.months
-    limits, suspended = _in_force(trajectories, cuts, months)
-    history = window.take(account)
-    columns = roll_forward(
-        history,
-        plans,
-        limits=limits,
-        suspended=suspended,
-        terms=bundle.policy.terms,
-        variation=trajectories.variation,
-    )
-    features = values_of(windows_ahead(columns, history, months))
-    log_odds = log_odds_by_tables(_model_rows(features, bundle), bundle.scorer)
-    features = features.reshape(months, len(account), -1)
-    paid = columns["payment"][:months][::-1]
-    return Projection(
-        account=account,
-        cuts=cuts,
-        features=features,
-        log_odds=log_odds.reshape(months, -1),
-        limits=limits,
-        paid=paid,
-        most_paid=paid.max(axis=0) + plans.repay_elsewhere,
-    )
+    return look_at(roll(window, trajectories, cuts, bundle), window, cuts, bundle)
 
 
 def _in_force(
@@ -222,8 +278,3 @@ def _in_force(
         stopped = np.array([cut.suspended for cut in cuts])[account]
         suspended = np.tile(stopped, (months, 1))
     return limits, suspended
-
-
-def _model_rows(features: Matrix, bundle: Bundle) -> Matrix:
-    places = [_NAMES.index(name) for name in bundle.features]
-    return np.ascontiguousarray(features[:, places])

@@ -12,6 +12,8 @@ trajectories), the next month first, or (trajectories,); amounts are in CNY.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from features.types import Mask
@@ -35,6 +37,17 @@ def owes_no_more(last_balance: Values, balance_now: float) -> Mask:
     """Whether no more is owed after the last month than now, (trajectories,)."""
     no_more: Mask = last_balance <= max(balance_now, 0.0) + HALF_CENT
     return no_more
+
+
+def is_sound(balance: Sequence[float], limit: Sequence[float], balance_now: float) -> bool:
+    """Whether one trajectory keeps the first two rules; a few months cost less without arrays."""
+    before = balance_now - limit[0]
+    for owed, in_force in zip(balance, limit, strict=True):
+        excess = owed - in_force
+        if not (excess <= HALF_CENT or excess < before - HALF_CENT):
+            return False
+        before = excess
+    return balance[-1] <= max(balance_now, 0.0) + HALF_CENT
 
 
 def is_no_riskier(probability: Months, as_before: float) -> Mask:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.types import Rows
-from features.window import Window
+from features.window import Values, Window
 from serving.decision.advice import rules
 from serving.decision.advice.plans import PlanGrid
 from serving.decision.advice.projection import (
@@ -17,7 +17,9 @@ from serving.decision.advice.projection import (
     MeanCourse,
     Projection,
     Trajectories,
+    look_at,
     project,
+    roll,
 )
 from serving.decision.advice.rollout import Variation, concatenate_plans
 from serving.decision.advice.staircase import (
@@ -35,6 +37,7 @@ from serving.decision.scoring.score import logit
 # Plans of each account that are evaluated first, together.  Half of all accounts find theirs among
 # them, and the others lose little.
 FIRST_PLANS = 12
+NEXT_PLANS = 24  # evaluated together after them, until one restores
 AHEAD = 3  # plans that are settled together with the next one, once one was rejected
 
 
@@ -113,28 +116,29 @@ class PlanSearch:
         """The effort of the chosen plan."""
         return float(self.grid.effort[self._position])
 
+    def find_payable(self, most_paid: Values) -> Rows:
+        """The next plans that are within reach, of as many as ``most_paid`` has, CNY."""
+        following = slice(self.evaluated, self.evaluated + len(most_paid))
+        plans = self.grid.plans.take(following)
+        return np.flatnonzero(self.grid.is_payable(plans, most_paid))
+
     def evaluate(
         self,
+        evaluated: int,
+        positions: Rows,
         trajectories: Rows,
         projection: Projection,
         bundle: Bundle,
     ) -> None:
-        """Evaluate the next plans, whose trajectories these are, and try the first that restores.
+        """Evaluate the next plans, and try the first that restores.
 
-        The projection has the cut in force.
+        ``evaluated`` is their number.  Those within reach have these positions among them, and
+        these trajectories in the projection, which has the cut in force.
         """
-        first = self.evaluated
-        self.evaluated += len(trajectories)
-        plans = self.grid.plans.take(slice(first, self.evaluated))
-        places = np.flatnonzero(self.grid.is_payable(plans, projection.most_paid[trajectories]))
-        feasible = trajectories[places]
-        self._keep_safe(first + places, feasible, projection)
-        self._candidates = self._find_candidates(
-            first + places,
-            feasible,
-            projection,
-            bundle,
-        )
+        places = self.evaluated + positions
+        self.evaluated += evaluated
+        self._keep_safe(places, trajectories, projection)
+        self._candidates = self._find_candidates(places, trajectories, projection, bundle)
         self._try_next(bundle)
 
     def evaluate_baselines(
@@ -191,17 +195,10 @@ class PlanSearch:
 
     def keeps_rules(self, months: CourseMonths) -> bool:
         """Whether settled months keep all rules."""
-        schedule = months.decided.schedule
-        columns = (months.balance, schedule.limits, months.probability)
-        balance, limits, probability = (np.array(column)[:, None] for column in columns)
-        kept = rules.keep_all(
-            balance,
-            limits,
-            probability,
-            self._balance_now,
-            self._risk_as_before,
-        )
-        return bool(kept[0])
+        if not rules.is_sound(months.balance, months.decided.schedule.limits, self._balance_now):
+            return False
+        probability = np.array(months.probability)[:, None]
+        return bool(rules.is_no_riskier(probability, self._risk_as_before)[0])
 
     def _try_next(self, bundle: Bundle) -> None:
         """Try the next plan, if there is one."""
@@ -274,19 +271,18 @@ class PlanSearch:
 
 def evaluate_plans(
     searches: Sequence[PlanSearch],
-    most: int | None,
+    most: int,
     window: Window,
     cuts: Sequence[LimitCut],
     bundle: Bundle,
 ) -> None:
-    """Evaluate up to ``most`` further plans per account (None = all).
+    """Evaluate up to ``most`` further plans per account.
 
     The first call also evaluates the baselines.
     """
     plans = []
     for search in searches:
-        end = None if most is None else search.evaluated + most
-        following = slice(search.evaluated, end)
+        following = slice(search.evaluated, search.evaluated + most)
         plans.append((search.account, search.grid.plans.take(following)))
     # In the same projection, because one costs as much as a hundred trajectories.
     new = [search for search in searches if search.evaluated == 0]
@@ -295,7 +291,7 @@ def evaluate_plans(
     rotation = np.concatenate([*rotations, *(search.grid.rotations for search in new)])
     own_plans = plans + baselines
     lengths = [len(own) for _, own in own_plans]
-    projection = project(
+    rolled = roll(
         window,
         Trajectories(
             account=np.repeat([account for account, _ in own_plans], lengths),
@@ -305,11 +301,28 @@ def evaluate_plans(
         cuts,
         bundle,
     )
-    trajectories = np.split(np.arange(len(rotation)), np.cumsum(lengths)[:-1])
+    # Half of the plans ask for more than the customer can pay: their months are not looked at.
+    most_paid = np.split(rolled.most_paid, np.cumsum(lengths)[:-1])
+    positions = [
+        search.find_payable(paid)
+        for search, paid in zip(searches, most_paid[: len(plans)], strict=True)
+    ]
+    positions += [np.arange(len(own)) for _, own in baselines]
+    firsts = np.cumsum([0, *lengths[:-1]])
+    kept = np.concatenate([first + own for first, own in zip(firsts, positions, strict=True)])
+    projection = look_at(rolled.take(kept), window, cuts, bundle)
+    ends = np.cumsum([len(own) for own in positions])
+    trajectories = np.split(np.arange(len(kept)), ends[:-1])
     for search, own in zip(new, trajectories[len(plans) :], strict=True):
         search.evaluate_baselines(own, projection, bundle)
-    for search, own in zip(searches, trajectories[: len(plans)], strict=True):
-        search.evaluate(own, projection, bundle)
+    for place, search in enumerate(searches):
+        search.evaluate(
+            lengths[place],
+            positions[place],
+            trajectories[place],
+            projection,
+            bundle,
+        )
 
 
 def settle_courses(
@@ -347,7 +360,6 @@ def settle_courses(
         projection.probabilities,
         projection.features,
         bundle,
-        asked=[course.asked for _, course in courses],
     )
     for trajectory, ((search, course), decided) in enumerate(zip(courses, decisions, strict=True)):
         if trajectory < settled:

@@ -7,8 +7,10 @@ next month on.
 A trajectory needs the limits in force before it can be projected, and the decisions need the
 trajectory.  So a schedule of limits is guessed, and the trajectory projected with it and decided;
 if the decisions are another schedule, that one is tried next.  Up to the first month that differs,
-both the months and the decisions are right, so this ends after at most as many rounds as months,
-and each round decides only on the months from there on.
+both the months and the decisions are right, so this ends after at most as many rounds as months.
+
+The decisions are those of :mod:`serving.decision.policy.outcome`, made by its compiled form
+(:mod:`serving.decision.policy.compiled`).
 """
 
 from __future__ import annotations
@@ -17,23 +19,27 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.catalogue import CATALOGUE
-from features.months import add_months, months_between
-from features.types import Mask
+from features.months import add_months, month_index, months_between
+from features.program.evaluate import plain_array
+from features.schema import PRODUCTS
+from features.types import Mask, Vector
 from features.window import Months
 from serving.decision.bundle import Bundle
 from serving.decision.config.policy import Policy
-from serving.decision.policy.limit import Account
-from serving.decision.policy.outcome import Outcome, apply_many, change_of
-from serving.decision.policy.prior import Prior, after
+from serving.decision.policy.compiled import memory, outcome
+from serving.decision.policy.compiled.months import decide_months as decide_all
+from serving.decision.policy.compiled.numbers import day_number, numbers_of, write_prior
+from serving.decision.policy.outcome import Action
+from serving.decision.policy.prior import Prior
 from serving.decision.policy.restore import lifts_suspension, limit_back, may_step_back
 from serving.decision.scoring.score import logit
 
-_NAMES = tuple(feature.name for feature in CATALOGUE)
+_ACTIONS: tuple[Action, ...] = get_args(Action)
 _PROMISED = ("keep", "restore")  # actions on a way back
 
 
@@ -82,13 +88,13 @@ class Decided:
     """The decisions after each month of a trajectory.
 
     Attributes:
-        outcomes: The decisions, (months,).
+        actions: The decisions, (months,).
         limits: In force after each of them, CNY, (months,).
         suspended: Whether nothing may be drawn after each of them, (months,).
         schedule: What they put in force, month by month.
     """
 
-    outcomes: tuple[Outcome, ...]
+    actions: tuple[Action, ...]
     limits: tuple[float, ...]
     suspended: tuple[bool, ...]
     schedule: Schedule
@@ -98,7 +104,7 @@ class Decided:
 
         It stays back, and nothing is cut, suspended or put before a person in any month.
         """
-        if any(outcome.action not in _PROMISED for outcome in self.outcomes):
+        if any(action not in _PROMISED for action in self.actions):
             return None
         for month, (limit, suspended) in enumerate(zip(self.limits, self.suspended, strict=True)):
             if limit >= limit_before and not suspended:
@@ -126,85 +132,54 @@ def decide_months(
     probability: Months,
     features: NDArray[np.float64],
     bundle: Bundle,
-    asked: Sequence[Asked] | None = None,
 ) -> list[Decided]:
     """The decisions after each month of trajectories, asked monthly and put into force.
 
     ``cuts`` has one cut per trajectory, ``probability`` is (months, trajectories) and ``features``
     (months, trajectories, features of the catalogue).  The limit of a statement is what the
-    decision before it put in force.  ``asked``, one per trajectory, have the first decisions
-    already, and get the others; None = none is decided yet.
+    decision before it put in force.
     """
-    asked = [Asked(cut) for cut in cuts] if asked is None else asked
-    for month in range(len(features)):
-        chances = probability[month].tolist()
-        by_day: dict[datetime.datetime, list[int]] = {}
-        accounts: dict[int, Account] = {}
-        for place, one in enumerate(asked):
-            if one.decided_months > month:
-                continue
-            as_of, decided_at = decision_after(one.cut, month, bundle.policy)
-            by_day.setdefault(decided_at, []).append(place)
-            values = dict(zip(_NAMES, features[month, place].tolist(), strict=True))
-            values["limit_now"] = one.in_force
-            accounts[place] = Account(
-                one.cut.product,
-                as_of,
-                chances[place],
-                values,
-                one.prior,
-            )
-        # One call for all: the policy's arrays cost as much for one account as for a hundred.
-        for decided_at, places in by_day.items():
-            due = [accounts[place] for place in places]
-            for place, outcome in zip(
-                places, apply_many(due, bundle.policy, decided_at), strict=True
-            ):
-                asked[place].put_in_force(outcome, accounts[place], decided_at.date())
-    return [one.decided() for one in asked]
+    months, policy = len(features), bundle.policy
+    numbers = numbers_of(policy)
+    days = [_day_numbers(*_first_days(cut, policy), months) for cut in cuts]
+    priors = np.array([_prior_row(_left_by(cut)) for cut in cuts])
+    decided = np.empty((months, len(cuts), outcome.OUT_WIDTH))
+    decide_all(
+        plain_array(probability),
+        plain_array(features),
+        np.array([as_of for as_of, _ in days]).T.copy(),
+        np.array([today for _, today in days]).T.copy(),
+        np.array([cut.limit_after for cut in cuts]),
+        np.array([PRODUCTS.index(cut.product) for cut in cuts]),
+        numbers.arrays,
+        priors,
+        decided,
+    )
+    by_trajectory = decided.transpose(1, 2, 0).tolist()
+    return [_decided(cut, rows) for cut, rows in zip(cuts, by_trajectory, strict=True)]
 
 
-class Asked:
-    """The decisions on one trajectory so far, and what they leave in force."""
+@lru_cache(maxsize=1024)  # each round of an account decides with the same one
+def _prior_row(prior: Prior) -> Vector:
+    row = np.empty(memory.PRIOR_WIDTH)
+    write_prior(prior, row)
+    return row
 
-    def __init__(self, cut: LimitCut) -> None:
-        self.cut = cut
-        self._priors: list[Prior | None] = [_left_by(cut)]
-        self._outcomes: list[Outcome] = []
 
-    @property
-    def decided_months(self) -> int:
-        """How many months are decided."""
-        return len(self._outcomes)
-
-    @property
-    def prior(self) -> Prior | None:
-        """What the decisions leave in force for the next one."""
-        return self._priors[-1]
-
-    @property
-    def in_force(self) -> float:
-        """The limit in force, CNY."""
-        return self._outcomes[-1].new_limit if self._outcomes else self.cut.limit_after
-
-    def put_in_force(self, outcome: Outcome, account: Account, today: datetime.date) -> None:
-        """Take the decision on the next month."""
-        self._priors.append(after(self.prior, change_of(outcome, account, "", today)))
-        self._outcomes.append(outcome)
-
-    def forget_after(self, months: int) -> None:
-        """Forget the decisions on all but the first ``months``."""
-        del self._outcomes[months:], self._priors[months + 1 :]
-
-    def decided(self) -> Decided:
-        """The decisions, once all months are decided."""
-        limits = [outcome.new_limit for outcome in self._outcomes]
-        suspended = [outcome.suspended for outcome in self._outcomes]
-        schedule = Schedule(
-            limits=(self.cut.limit_after, *limits[:-1]),
-            suspended=(self.cut.suspended, *suspended[:-1]),
-        )
-        return Decided(tuple(self._outcomes), tuple(limits), tuple(suspended), schedule)
+def _decided(cut: LimitCut, rows: Sequence[Sequence[float]]) -> Decided:
+    """The decisions of one trajectory, one row for each place of the compiled outcome."""
+    limits = tuple(rows[outcome.NEW_LIMIT])
+    suspended = tuple(map(bool, rows[outcome.SUSPENDED]))
+    schedule = Schedule(
+        limits=(cut.limit_after, *limits[:-1]),
+        suspended=(cut.suspended, *suspended[:-1]),
+    )
+    return Decided(
+        actions=tuple(_ACTIONS[int(action)] for action in rows[outcome.ACTION]),
+        limits=limits,
+        suspended=suspended,
+        schedule=schedule,
+    )
 
 
 def guess_steps(log_odds: Months, cut: LimitCut, bundle: Bundle) -> tuple[Months, Mask]:
@@ -216,7 +191,8 @@ def guess_steps(log_odds: Months, cut: LimitCut, bundle: Bundle) -> tuple[Months
     policy, prior = bundle.policy, _left_by(cut)
     if prior.last_cut_on is None:
         raise ValueError(f"advice: expected a cut in force, got {prior}")
-    days = [decision_after(cut, month, policy)[1].date() for month in range(len(log_odds))]
+    _, first = _first_days(cut, policy)
+    days = [add_months(first, month + 1) for month in range(len(log_odds))]
     is_time = np.array([may_step_back(prior.last_cut_on, day, policy.restore) for day in days])
     below = logit(policy.cut_off(cut.product)) - log_odds
     lifts = lifts_suspension(below, policy.restore) & is_time[:, None]
@@ -232,10 +208,8 @@ def guess_steps(log_odds: Months, cut: LimitCut, bundle: Bundle) -> tuple[Months
     return limits, stopped
 
 
-def decision_after(
-    cut: LimitCut, month: int, policy: Policy
-) -> tuple[datetime.date, datetime.datetime]:
-    """The month of the statement after that month, and the time of the decision on it.
+def _first_days(cut: LimitCut, policy: Policy) -> tuple[datetime.date, datetime.date]:
+    """The month of the statement before, and the day that the decisions follow month by month.
 
     Decisions follow each other by a month, from the day of the cut on.  Of statements that were too
     old to decide on, they follow the statements.
@@ -244,19 +218,17 @@ def decision_after(
         raise ValueError(f"advice: expected the day of the decision, got none for {cut}")
     months_old = months_between(cut.as_of, cut.decided_on)
     is_fresh = months_old <= policy.review.stale_months
-    first = cut.decided_on if is_fresh else cut.as_of.replace(day=28)
-    return _decision_after(cut.as_of, first, month, policy.dates.utc_offset_hours)
+    return cut.as_of, cut.decided_on if is_fresh else cut.as_of.replace(day=28)
 
 
-@lru_cache(maxsize=4096)
-def _decision_after(
-    as_of: datetime.date, first: datetime.date, month: int, utc_offset_hours: float
-) -> tuple[datetime.date, datetime.datetime]:
-    clock = datetime.timezone(datetime.timedelta(hours=utc_offset_hours))
-    day = add_months(first, month + 1)
-    return add_months(as_of, month + 1), datetime.datetime(
-        day.year, day.month, day.day, 12, tzinfo=clock
-    )
+@lru_cache(maxsize=1024)
+def _day_numbers(
+    as_of: datetime.date, first: datetime.date, months: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The month index of each statement to come, and the day of the decision on it, as numbers."""
+    later = range(1, months + 1)
+    statements = tuple(float(month_index(as_of) + month) for month in later)
+    return statements, tuple(day_number(add_months(first, month)) for month in later)
 
 
 def _left_by(cut: LimitCut) -> Prior:

@@ -84,14 +84,14 @@ def _path_months(
     decided: Decided,
 ) -> tuple[PathMonth, ...]:
     months = []
-    for place, outcome in enumerate(decided.outcomes):
+    for place, action in enumerate(decided.actions):
         months.append(
             PathMonth(
                 month=add_months(cut.as_of, place + 1),
                 payment=paid[place],
                 balance=balance[place],
                 probability=probability[place],
-                action=outcome.action,
+                action=action,
                 limit=decided.limits[place],
                 suspended=decided.suspended[place],
             )

@@ -18,6 +18,7 @@ import polars as pl
 from features.catalogue import BY_NAME, Unit
 from features.types import Vector
 from serving.decision.config.reasons import Language, Wording
+from serving.decision.config.template import template_of
 from serving.decision.reasons.wording import number
 
 
@@ -111,10 +112,10 @@ def describe(
 
     ``policy`` is the policy's version and ``bundle`` the bundle's digest.
     """
-    size = f"{comparison.size:,}"
+    size = {"size": f"{comparison.size:,}"}
     return ComparisonNote(
-        en=wording.comparison.en.format(size=size),
-        zh=wording.comparison.zh.format(size=size),
+        en=template_of(wording.comparison.en).fill(size),
+        zh=template_of(wording.comparison.zh).fill(size),
         size=comparison.size,
         chosen=comparison.chosen,
         policy=policy,

@@ -211,7 +211,12 @@ def split_changes(  # noqa: PLR0913
 
 
 @compiled
-def add_values(patterns: Any, starts: Any, values: Any, out: Any) -> None:
+def add_values(
+    patterns: Any,
+    starts: Any,
+    values: Any,
+    out: Any,
+) -> None:
     """Write the sum of each row's leaves into ``out``, float64 (rows,), piece by piece.
 
     ``patterns`` are uint8 (pieces, rows); ``starts`` and ``values`` are of a
@@ -221,6 +226,7 @@ def add_values(patterns: Any, starts: Any, values: Any, out: Any) -> None:
     for row in range(rows):
         out[row] = 0.0
     for piece in range(len(starts)):
-        pattern, start = patterns[piece], np.uint64(starts[piece])
+        pattern = patterns[piece]
+        start = np.uint64(starts[piece])
         for row in range(rows):
             out[row] += values[start + pattern[row]]

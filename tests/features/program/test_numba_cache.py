@@ -1,14 +1,18 @@
-"""The compiled functions of an archive are found again where the archive is another file."""
+"""Compiled code on disk: found in an archive that moved, and not where a used file changed."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.support.paths import ROOT
 
 OURS = "from features.program.numba_cache import compiled"
 NUMBAS = "from numba import njit; compiled = njit(cache=True)"
@@ -66,3 +70,38 @@ def test_an_archive_s_functions_are_kept_by_its_contents(
     assert scaled(plain, monkeypatch) == (20.0, False)
     assert scaled(plain, monkeypatch) == (20.0, True)
     assert scaled(archive_in(tmp_path / "other", "10.0", NUMBAS), monkeypatch) == (20.0, False)
+
+
+INNER = """
+from features.program.numba_cache import compiled
+@compiled
+def number(x):
+    return x + {number}
+"""
+OUTER = """
+import inner
+from features.program.numba_cache import compiled_with
+inner_number = inner.number
+@compiled_with(inner)
+def twice(x):
+    return 2 * inner_number(x)
+if __name__ == "__main__":
+    import outer
+    print(outer.twice(1), sum(outer.twice.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.integration  # four processes that import numba
+def test_a_changed_file_that_a_loop_uses_is_compiled_again(tmp_path: Path) -> None:
+    (tmp_path / "outer.py").write_text(OUTER, encoding="utf-8")
+
+    def run(number: int) -> str:
+        (tmp_path / "inner.py").write_text(INNER.format(number=number), encoding="utf-8")
+        os.utime(tmp_path / "inner.py", (number, number))
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        command = [sys.executable, str(tmp_path / "outer.py")]
+        return subprocess.check_output(command, env=env, text=True).strip()
+
+    assert run(10) == "22 0"
+    assert run(10) == "22 1"  # the control: nothing changed, and it is found
+    assert run(20) == "42 0"

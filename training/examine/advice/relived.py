@@ -4,7 +4,7 @@ Left to itself the simulator lets most customers change: shocks pass, late payme
 returns to its level.  Here the customer's own acts of the last months before the decision come
 again, month by month in their order: what was bought and drawn, which share of the balance was
 paid and how late, the applications, and what was borrowed elsewhere.  Advice repeats the same for
-*carrying on* (:mod:`serving.decision.advice.habits`), from what statements show.
+*carrying on* (:mod:`serving.decision.advice.ahead.habits`), from what statements show.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from features.ledger import DAYS_A_MONTH
 from features.types import Mask, Rows, Vector
 from features.window import lay_out
-from serving.decision.advice.habits import HABIT_MONTHS, HabitMonth, Habits
+from serving.decision.advice.ahead.habits import HABIT_MONTHS, HabitMonth, Habits
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.state import State, round_to_cents
 from training.examine.truth.cut_accounts import CutAccounts

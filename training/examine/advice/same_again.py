@@ -18,7 +18,7 @@ import polars as pl
 from features.build import matrix_of, values_of
 from features.types import Mask, Rows, Vector
 from features.window import Months, Window, lay_out
-from serving.decision.advice.habits import HABIT_MONTHS
+from serving.decision.advice.ahead.habits import HABIT_MONTHS
 from serving.decision.policy.restore import share_back
 from serving.decision.result import Decision
 from serving.decision.scoring.score import log_odds_of, logit

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from features.schema import check
+from serving.decision.advice.ahead.habits import HABIT_MONTHS
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.habits import HABIT_MONTHS
 from serving.decision.advice.result import Advice, PlanPath
 from serving.decision.advice.rollout import Plans
 from serving.decision.bundle import Bundle

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime
 
 import numpy as np
@@ -9,13 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.build import build, values_of
-from features.ledger import Behaviour, Standing, next_standing
+from features.catalogue import CATALOGUE
+from features.ledger import DAYS_A_MONTH, Behaviour, Standing, Terms, next_standing
+from features.program.evaluate import evaluate_ahead
 from features.schema import check
-from features.window import lay_out
-from serving.decision.advice.habits import HABIT_MONTHS, least_paid_share
-from serving.decision.advice.rollout import concatenate_plans, windows_ahead
+from features.window import HALF_CENT, STORED_COLUMNS, lay_out
+from serving.decision.advice.ahead import roll
+from serving.decision.advice.ahead.habits import HABIT_MONTHS, least_paid_share
+from serving.decision.advice.plans import finances_of
+from serving.decision.advice.rollout import Plans, Variation, concatenate_plans, roll_forward
+from serving.decision.config.advice import LEVERS
 from tests.support.accounts import window
+from tests.support.each import each
 from tests.support.plans import MONTHS, TERMS, as_statements, plans, roll_statements
+from tests.support.rollout_oracle import roll_forward as roll_forward_in_numpy
+from tests.support.rollout_oracle import windows_ahead
 from training.data.dataset import Source
 
 
@@ -186,3 +195,92 @@ def test_plans_are_taken_and_concatenated_row_by_row() -> None:
     assert taken.no_cash.tolist() == [1.0, 0.0]
     assert taken.spending.tolist() == [np.inf, np.inf]
     assert len(both.take(slice(1, None))) == 2
+
+
+amounts = st.floats(0.0, 20_000.0).map(lambda amount: round(amount, 2))
+
+
+@st.composite
+def varied_plans(draw: st.DrawFn, count: int = 3) -> Plans:
+    """Plans with any of the levers."""
+
+    def column(values: st.SearchStrategy[float]) -> np.ndarray:
+        return np.array(draw(st.lists(values, min_size=count, max_size=count)))
+
+    flag = st.sampled_from([0.0, 1.0])
+    return Plans(
+        on_time=column(flag),
+        extra=column(amounts),
+        spending=column(st.one_of(amounts, st.just(np.inf))),
+        no_cash=column(flag),
+        no_new_credit=column(flag),
+        repay_elsewhere=column(st.one_of(st.just(0.0), amounts)),
+        paid_share=column(st.sampled_from([0.0, 0.13, 0.5, 1.0])),
+        paid_now=column(st.one_of(st.just(0.0), amounts)),
+    )
+
+
+@settings(max_examples=200)
+@given(window(), varied_plans(), st.integers(0, 2**32 - 1))
+def test_months_to_come_have_the_bits_of_numpy(
+    drawn: pl.DataFrame, tried: Plans, seed: int
+) -> None:
+    """Statements and features, for limits that differ month by month."""
+    draw = np.random.default_rng(seed)
+    account = lay_out(check(drawn)).take(np.zeros(len(tried), dtype=np.int64))
+    shape = (MONTHS, len(tried))
+    limits = np.round(draw.uniform(0.0, 30_000.0, shape), -2)
+    suspended = draw.random(shape) < 0.2
+    rotation = draw.integers(0, HABIT_MONTHS, len(tried))
+    variation = Variation(rotation, np.where(draw.random(len(tried)) < 0.3, 7_000.0, 0.0))
+    inputs = (account, tried, limits, suspended, TERMS, variation)
+    compiled, expected = roll_forward(*inputs), roll_forward_in_numpy(*inputs)
+    assert compiled.keys() == expected.keys()
+    for name, column in each(expected.items()):
+        np.testing.assert_array_equal(compiled[name], column, err_msg=name)
+    features = evaluate_ahead(
+        np.stack(list(compiled.values())),
+        account.months_observed,
+        account.products,
+        MONTHS,
+        CATALOGUE,
+    )
+    by_window = values_of(windows_ahead(expected, account, MONTHS))
+    np.testing.assert_array_equal(features, by_window.reshape(features.shape))
+
+
+def test_the_columns_of_the_compiled_loops_are_those_of_a_statement() -> None:
+    names = {"DUE": "minimum_due", "DAYS": "days_past_due", "CASH": "cash_advance"}
+    names |= {"LIMIT": "credit_limit", "REQUESTS": "limit_requests", "DEBT": "external_debt"}
+    names |= {"INQUIRIES": "credit_inquiries"}
+    for name in each(["LIMIT", "BALANCE", "SPEND", "CASH", "PAYMENT", "DUE", "DAYS"]):
+        assert STORED_COLUMNS[getattr(roll, name)] == names.get(name, name.lower())
+    for name in each(["REQUESTS", "INQUIRIES", "DEBT", "INCOME"]):
+        assert STORED_COLUMNS[getattr(roll, name)] == names.get(name, name.lower())
+    assert (roll.HALF_CENT, roll.DAYS_A_MONTH) == (HALF_CENT, DAYS_A_MONTH)
+    assert roll.HABIT_MONTHS == HABIT_MONTHS
+    plan_columns = [field.name for field in dataclasses.fields(Plans)]
+    assert plan_columns[roll.SHARE] == "paid_share"
+    assert plan_columns[roll.PAID_NOW] == "paid_now"
+    assert plan_columns[: roll.SHARE] == list(LEVERS)
+    terms = [field.name for field in dataclasses.fields(Terms)]
+    assert terms[roll.RATE] == "monthly_rate"
+    assert terms[roll.CASH_FEE : roll.LEAST_SHARE] == ["cash_fee", "late_fee"]
+    assert terms[roll.LEAST_SHARE :] == ["minimum_share", "minimum_amount"]
+
+
+@settings(max_examples=100)
+@given(window())
+def test_finances_are_those_of_the_window(drawn: pl.DataFrame) -> None:
+    own = lay_out(check(drawn))
+    (found,) = finances_of(own)
+    expected = (
+        np.maximum(own.now("balance"), 0.0),
+        own.last_known("external_debt"),
+        own.last_known("income"),
+        own.mean("spend", HABIT_MONTHS),
+        own.mean("payment", HABIT_MONTHS),
+        least_paid_share(own),
+    )
+    numbers = (found.balance, found.debt, found.income, found.spent, found.paid, found.least_share)
+    np.testing.assert_array_equal(np.array(numbers), np.concatenate(expected))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from features.window import lay_out
-from serving.decision.advice.habits import HABIT_MONTHS, Habits, observe_habits
+from serving.decision.advice.ahead.habits import HABIT_MONTHS, Habits, observe_habits
 from tests.support.each import each
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.state import State

@@ -1,0 +1,16 @@
+"""The policy over plain numbers, compiled: decisions on many months to come.
+
+numbers   a policy, a prior and days as arrays
+days      arithmetic on days
+limits    the limit formula and the staircase
+rules     the hard rules
+outcome   action and new limit, and what they leave in force
+
+:mod:`serving.decision.policy.outcome` is the policy as it is read and as a decision runs it; a test
+holds both equal, to the last bit.
+
+Conventions
+-----------
+An account is a few float64 numbers.  What may be unknown is NaN.  Places in arrays are the
+constants of these modules.
+"""
