@@ -44,7 +44,15 @@ def add_months(day: datetime.date, months: int) -> datetime.date:
     >>> add_months(datetime.date(2026, 1, 31), 1)
     datetime.date(2026, 2, 28)
     """
-    index = month_index(day) + months
-    same_day = month_of(index) + datetime.timedelta(days=day.day - 1)
-    last_day = month_of(index + 1) - datetime.timedelta(days=1)
-    return min(same_day, last_day)
+    month = month_of(month_index(day) + months)
+    same_day = month + datetime.timedelta(days=day.day - 1)
+    return min(same_day, last_day(month))
+
+
+def last_day(month: datetime.date) -> datetime.date:
+    """The last day of a day's month.
+
+    >>> last_day(datetime.date(2026, 2, 3))
+    datetime.date(2026, 2, 28)
+    """
+    return month_of(month_index(month) + 1) - datetime.timedelta(days=1)

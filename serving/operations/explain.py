@@ -18,7 +18,7 @@ from serving.decision.policy.limit import (
 )
 from serving.decision.reasons.naming import group_of
 from serving.decision.reasons.ranking import Evidence, sums_of
-from serving.decision.reasons.wording import number
+from serving.decision.reasons.wording import amount_due, number
 from serving.decision.result import Stages
 
 _ACTIONS = {
@@ -154,7 +154,7 @@ def _path_table(
     rows = [
         [
             month["month"],
-            _money(month["payment"]),
+            amount_due(month["payment"], "en"),
             _money(month["balance"]),
             f"{month['probability']:.1%}",
             _money(month["limit"]),

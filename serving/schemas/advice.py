@@ -116,9 +116,12 @@ class ApplicationPrice(Strict):
 class Hardship(Strict):
     """A plan that asks for a large part of the income, and who can help."""
 
-    month: Annotated[str, Field(description="first month that asks for so much, YYYY-MM")]
+    month: Annotated[
+        str, Field(description="first month that asks for so much and is not over, YYYY-MM")
+    ]
     amount: Annotated[
-        float, Field(description="what the plan asks for in it, here and elsewhere, CNY")
+        float,
+        Field(description="what the plan asks for in it, here and elsewhere, CNY, rounded up"),
     ]
     share: Annotated[float, Field(description="that amount, of the monthly income")]
     text: Text
@@ -151,7 +154,10 @@ class WayBack(Strict):
     arrears: Annotated[
         list[ArrearsStep],
         Field(
-            description="out of arrears, the smaller payment first; empty below 30 days past due"
+            description=(
+                "out of arrears, the smaller payment first; empty below 30 days past due, and "
+                "where the month of the next statement is over"
+            )
         ),
     ]
     application: Annotated[

@@ -19,11 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from features.months import last_day
 from features.window import Window
 from serving.decision.advice.arrears import ways_out_of_arrears
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.plans import PlanGrid, finances_of, make_plan_grid
-from serving.decision.advice.result import Advice, ApplicationPrice, FoundPaths, PlanPath
+from serving.decision.advice.result import (
+    Advice,
+    ApplicationPrice,
+    ArrearsStep,
+    FoundPaths,
+    PlanPath,
+)
 from serving.decision.advice.search import (
     FIRST_PLANS,
     NEXT_PLANS,
@@ -34,6 +41,7 @@ from serving.decision.advice.search import (
 from serving.decision.advice.staircase import LimitCut, decide_months
 from serving.decision.advice.wording import (
     ShownPlan,
+    Teller,
     aging_out,
     carry_on_path,
     hardship_of,
@@ -76,11 +84,9 @@ def advise_many(
                 plan=found.plan,
                 on_time_only=found.on_time_only,
                 carry_on=found.carry_on,
-                arrears=ways_out_of_arrears(
-                    window, account, cut.as_of, bundle.policy.terms, bundle.advice.arrears
-                ),
+                arrears=_arrears(window, account, cut.as_of, bundle, today),
                 application=found.application,
-                hardship=hardship_of(found.plan, grid.income, bundle.advice.hardship),
+                hardship=hardship_of(found.plan, grid.income, bundle.advice.hardship, today),
                 ageing=aging_out(window, account, cut.as_of, bundle.advice),
                 notes=plan_notes(window, account, found, own, bundle.advice, today),
                 expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
@@ -88,6 +94,21 @@ def advise_many(
             )
         )
     return advice
+
+
+def _arrears(
+    window: Window,
+    account: int,
+    as_of: datetime.date,
+    bundle: Bundle,
+    today: datetime.date,
+) -> tuple[ArrearsStep, ...]:
+    """The steps out of arrears; none where the month in which to pay is over.
+
+    After it the amounts are others, and the last statement does not show them.
+    """
+    steps = ways_out_of_arrears(window, account, as_of, bundle.policy.terms, bundle.advice.arrears)
+    return tuple(step for step in steps if today <= last_day(step.month))
 
 
 def _make_grids(
@@ -179,15 +200,16 @@ def search_plans(
 
 
 def _found(search: PlanSearch, carry_on: PlanPath, bundle: Bundle) -> FoundPaths:
-    income, paths = search.grid.income, []
+    grid, paths = search.grid, []
+    teller = Teller(bundle.advice, grid.income, grid.paid_months, search.cut.suspended)
     for course, effort in ((search.on_time_only, 0.0), (search.chosen, search.effort)):
         if course is None or course.settled is None:
             paths.append(carry_on)
             continue
         months = course.settled
         promises = search.keeps_rules(months) and search.is_safe(months, bundle)
-        shown = ShownPlan(course.plans, effort, income, months, promises)
-        paths.append(plan_path(shown, search.cut, bundle))
+        shown = ShownPlan(course.plans, effort, months, promises)
+        paths.append(plan_path(shown, search.cut, teller))
     on_time_only, plan = paths
     return FoundPaths(
         plan=plan,

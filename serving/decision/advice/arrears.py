@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.ledger import DAYS_A_MONTH, Behaviour, Standing, Terms, next_standing
-from features.months import add_months
+from features.months import add_months, last_day
 from features.window import Window
 from serving.decision.advice.result import ArrearsStep
 from serving.decision.advice.rollout import last_standing
 from serving.decision.config.advice import ARREARS, ArrearsRules
 from serving.decision.config.reasons import Text
-from serving.decision.reasons.wording import month_name, number
+from serving.decision.reasons.wording import amount_due, day, month_name
 
 
 def ways_out_of_arrears(
@@ -31,9 +31,9 @@ def ways_out_of_arrears(
 ) -> tuple[ArrearsStep, ...]:
     """The payments that bring an account under 60 and under 30 days past due, the larger one last.
 
-    Each is for the next statement, with nothing bought until then: an account in arrears draws
-    nothing.  A step that the account does not need is left out; an account that is less than 30
-    days past due has none.
+    Each is for the next statement, until the last day of its month, with nothing bought until then:
+    an account in arrears draws nothing.  A step that the account does not need is left out; an
+    account that is less than 30 days past due has none.
     """
     days_now = int(window.now("days_past_due")[account])
     if days_now < min(ARREARS.values()):
@@ -89,15 +89,14 @@ def _after(standing: Standing, payment: float, terms: Terms) -> _Statement:
 
 
 def _fill(text: Text, amount: float, month: datetime.date, due: float) -> Text:
-    return Text(
-        text.en.format(
-            amount=number(amount, "CNY", "en"),
-            month=month_name(month, "en"),
-            due=number(due, "CNY", "en"),
-        ),
-        text.zh.format(
-            amount=number(amount, "CNY", "zh"),
-            month=month_name(month, "zh"),
-            due=number(due, "CNY", "zh"),
-        ),
-    )
+    filled = []
+    for template, language in text.by_language():
+        filled.append(
+            template.format(
+                amount=amount_due(amount, language),
+                month=month_name(month, language),
+                day=day(last_day(month), language),
+                due=amount_due(due, language),
+            )
+        )
+    return Text(*filled)

@@ -63,6 +63,9 @@ class PlanGrid:
     baselines: Plans
     rotations: Rows
     income: float  # a month, as last known; NaN = unknown
+    # Months that the payment of every plan is the mean of; 0 = it is less than that, as the
+    # customer can pay less.
+    paid_months: int
     payable: float  # most that can be paid a month; inf = unknown
     # CNY that an application elsewhere is priced with: a month's income, or the limit
     # before the cut where the income is unknown; 0 = the lender does not know of applications.
@@ -131,6 +134,7 @@ def make_plan_grid(
     # A share that the minimum due covers anyway is not worth a step.
     share = finances.least_share if finances.least_share > minimum_share else 0.0
     paid_now = _paid_now(finances, share, rules, constraints)
+    is_mean = paid_now == grid_down(_known(finances.paid), rules.search.rounding)
     start = np.array([share, paid_now])
     plans = _as_plans(combinations, np.tile(start, (len(combinations), 1)))
     unit = finances.income if finances.income > 0 else max(limit, 1.0)
@@ -143,6 +147,7 @@ def make_plan_grid(
         baselines=_baselines(start, finances.habit_months),
         rotations=np.concatenate([[0], np.arange(finances.habit_months)]),
         income=finances.income,
+        paid_months=finances.habit_months if is_mean else 0,
         payable=_payable(finances, rules, constraints),
         application=grid_up(unit, rules.search.rounding) if finances.knows_applications else 0.0,
     )

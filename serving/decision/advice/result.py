@@ -122,8 +122,9 @@ class Hardship:
     """A plan that asks for a large part of the income, and who can help.
 
     Attributes:
-        month: The first month in which it asks for more than the share of advice.toml.
-        amount: What it asks for in that month, here and elsewhere together, CNY.
+        month: The first month, of those that are not over, in which it asks for more than the share
+            of advice.toml.
+        amount: What it asks for in that month, here and elsewhere together, rounded up, CNY.
         share: That amount, of the monthly income.
         text: That in words.
         contact: The lender's contact for customers in hardship.
@@ -149,7 +150,8 @@ class Advice:
     plan: PlanPath
     on_time_only: PlanPath
     carry_on: PlanPath
-    arrears: tuple[ArrearsStep, ...]  # the smaller payment first; empty below 30 days past due
+    # The smaller payment first; empty below 30 days past due, and where their month is over.
+    arrears: tuple[ArrearsStep, ...]
     # None: nothing is promised, or the lender does not know of applications.
     application: ApplicationPrice | None
     hardship: Hardship | None  # None: the plan asks for no large part of a known income

@@ -5,21 +5,26 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from features.months import add_months
+from features.months import add_months, last_day
 from features.window import HALF_CENT, Window
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.projection import MeanCourse
 from serving.decision.advice.result import AgingOut, FoundPaths, Hardship, PathMonth, PlanPath, Step
 from serving.decision.advice.rollout import Plans
 from serving.decision.advice.staircase import CourseMonths, Decided, LimitCut
-from serving.decision.bundle import Bundle
 from serving.decision.config.advice import AdviceRules, HardshipRules, Lever, LeverName, NoteName
 from serving.decision.config.reasons import Text
-from serving.decision.reasons.wording import month_name, number
+from serving.decision.reasons.wording import (
+    amount_due,
+    day,
+    month_name,
+    number,
+    round_up_to_pay,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +34,17 @@ class ShownPlan:
     Attributes:
         plan: One plan.
         effort: Of it.
-        income: Of the account, CNY a month; NaN = unknown.
         months: Its months.
         promises: Whether the month in which the whole limit is back may be promised.
     """
 
     plan: Plans
     effort: float
-    income: float
     months: CourseMonths
     promises: bool
 
 
-def plan_path(shown: ShownPlan, cut: LimitCut, bundle: Bundle) -> PlanPath:
+def plan_path(shown: ShownPlan, cut: LimitCut, teller: Teller) -> PlanPath:
     """A plan as it is shown: its steps, and the state after each month."""
     months = shown.months
     back = months.decided.month_back(cut.limit_before) if shown.promises else None
@@ -53,7 +56,7 @@ def plan_path(shown: ShownPlan, cut: LimitCut, bundle: Bundle) -> PlanPath:
         months.decided,
     )
     return PlanPath(
-        steps=plan_steps(shown.plan, shown.income, bundle.advice),
+        steps=plan_steps(shown.plan, teller),
         effort=shown.effort,
         restored=None if back is None else path[back].month,
         path=path,
@@ -99,15 +102,25 @@ def _path_months(
     return tuple(months)
 
 
-def plan_steps(
-    plan: Plans,
-    income: float,
-    rules: AdviceRules,
-) -> tuple[Step, ...]:
-    """The levers that one plan changes, worded, in the order of advice.toml.
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """What the words of an account's steps depend on.
 
-    ``income`` is CNY a month, NaN if unknown.
+    Attributes:
+        rules: With the texts.
+        income: CNY a month; NaN = unknown.
+        paid_months: The months whose mean payment a plan starts from; 0 = it starts from less.
+        suspended: Whether the account is suspended.
     """
+
+    rules: AdviceRules
+    income: float
+    paid_months: int
+    suspended: bool
+
+
+def plan_steps(plan: Plans, teller: Teller) -> tuple[Step, ...]:
+    """The levers that one plan changes, worded, in the order of advice.toml."""
     amounts: dict[LeverName, float] = {
         "on_time": float(plan.on_time[0]),
         "extra": float(plan.extra[0]),
@@ -117,18 +130,30 @@ def plan_steps(
         "repay_elsewhere": float(plan.repay_elsewhere[0]),
     }
     steps = []
-    for name, lever in rules.levers.items():
+    for name, lever in teller.rules.levers.items():
         unchanged = math.inf if name == "spending" else 0.0
         if amounts[name] == unchanged:
             continue
         if name == "on_time":
-            steps.append(_pay_on_time(plan, lever))
+            steps.append(_pay_on_time(plan, lever, teller.paid_months))
         else:
-            steps.append(_step(lever, amounts[name], amounts[name] / income))
+            step = _step(lever, amounts[name], amounts[name] / teller.income)
+            steps.append(_after_suspension(step, teller))
     return tuple(steps)
 
 
-def _pay_on_time(plan: Plans, lever: Lever) -> Step:
+def _after_suspension(step: Step, teller: Teller) -> Step:
+    """A step about the use of the account; while it is suspended, there is none to speak of."""
+    text = teller.rules.suspended
+    if text is None or not teller.suspended or step.lever not in ("spending", "no_cash"):
+        return step
+    # Within the English sentence.
+    lowered = step.text.en[:1].lower() + step.text.en[1:]
+    told = Text(text.en.format(step=lowered), text.zh.format(step=step.text.zh))
+    return replace(step, text=told)
+
+
+def _pay_on_time(plan: Plans, lever: Lever, paid_months: int) -> Step:
     """The step that says from which payment the plan starts."""
     share, amount = float(plan.paid_share[0]), float(plan.paid_now[0])
     variants = {
@@ -142,7 +167,7 @@ def _pay_on_time(plan: Plans, lever: Lever) -> Step:
         lever="on_time",
         amount=amount or None,
         share=share or None,
-        text=_fill(lever, variant, amount, share),
+        text=_fill(lever, variant, amount, share, paid_months),
     )
 
 
@@ -161,13 +186,31 @@ def _step(lever: Lever, amount: float, of_income: float) -> Step:
     )
 
 
-def _fill(lever: Lever, variant: str, amount: float, share: float) -> Text:
+def _fill(
+    lever: Lever,
+    variant: str,
+    amount: float,
+    share: float,
+    paid_months: int = 0,
+) -> Text:
     """The text of a lever in that variant, or its only text."""
-    text = lever.variants.get(variant, lever.text)
-    return Text(
-        en=text.en.format(amount=number(amount, "CNY", "en"), share=number(share, "share", "en")),
-        zh=text.zh.format(amount=number(amount, "CNY", "zh"), share=number(share, "share", "zh")),
-    )
+    text, average = lever.variants.get(variant, lever.text), lever.variants.get("average")
+    if average is None or paid_months < 2:  # one month has no average
+        average = Text("", "")
+    filled = []
+    pairs = zip(text.by_language(), average.by_language(), strict=True)
+    for (template, language), (of_average, _) in pairs:
+        # At most so much may be spent, at least so much be paid.
+        is_most = lever.name == "spending" and amount >= 1
+        written = number(math.floor(amount), "CNY", language) if is_most else ""
+        filled.append(
+            template.format(
+                amount=written or amount_due(amount, language),
+                share=number(share, "share", language),
+                average=of_average.format(months=paid_months),
+            )
+        )
+    return Text(*filled)
 
 
 def aging_out(
@@ -205,14 +248,18 @@ def plan_notes(
     most, plan = constraints.monthly_payment, found.plan
     begins, ends = plan.path[0].month, plan.path[-1].month
     kept_from, partly = _whole_from(found), _partly_back(found)
-    payment, payment_month = _first_payment_above(plan, math.inf if most is None else most)
+    payment, payment_month = _first_payment_above(plan, math.inf if most is None else most, today)
     outcome = _outcome_note(found, constraints, kept_from)
+    # "Other steps" than those shown, unless no step is; files of before have one text for both.
+    has_others = bool(plan.steps) and "others_harmful" in rules.notes
+    harmful = "others_harmful" if has_others else "only_harmful"
     applies: dict[NoteName, bool] = {
         "no_plan": outcome == "no_plan",
         "no_plan_as_settled": outcome == "no_plan_as_settled",
         "too_narrow": outcome == "too_narrow",
         "no_sound_plan": outcome == "no_sound_plan",
-        "only_harmful": found.only_harmful,
+        "only_harmful": found.only_harmful and harmful == "only_harmful",
+        "others_harmful": found.only_harmful and harmful == "others_harmful",
         "partly_back": partly is not None,
         "application_later": _delays(found),
         "application_lost": found.application is not None and found.application.restored is None,
@@ -235,7 +282,7 @@ def plan_notes(
         months["application_later"] = priced.restored or ends
         months["application_lost"] = ends
     amounts: dict[NoteName, float] = {
-        "beyond_payment": payment or 0.0,
+        "beyond_payment": round_up_to_pay(payment or 0.0),
         "partly_back": 0.0 if partly is None else partly.limit,
         "application_later": 0.0 if priced is None else priced.amount,
         "application_lost": 0.0 if priced is None else priced.amount,
@@ -248,28 +295,33 @@ def plan_notes(
     return tuple(notes)
 
 
-def hardship_of(plan: PlanPath, income: float, rules: HardshipRules) -> Hardship | None:
+def hardship_of(
+    plan: PlanPath,
+    income: float,
+    rules: HardshipRules,
+    today: datetime.date,
+) -> Hardship | None:
     """What to say of a plan that asks for a large part of the income; None if it does not.
 
-    ``income`` is CNY a month; NaN = unknown, and nothing is said.
+    ``income`` is CNY a month; NaN = unknown, and nothing is said.  Of months that are over nothing
+    is said either.
     """
-    payment, month = _first_payment_above(plan, rules.share * income)
-    if payment is None or month is None or not plan.steps:
+    asked, month = _first_payment_above(plan, rules.share * income, today)
+    if asked is None or month is None or not plan.steps:
         return None
+    payment = round_up_to_pay(asked)
     share = payment / income
-    text = Text(
-        rules.text.en.format(
-            amount=number(payment, "CNY", "en"),
-            month=month_name(month, "en"),
-            share=number(share, "share", "en"),
-        ),
-        rules.text.zh.format(
-            amount=number(payment, "CNY", "zh"),
-            month=month_name(month, "zh"),
-            share=number(share, "share", "zh"),
-        ),
-    )
-    return Hardship(month, payment, share, text, rules.contact, rules.debt_advice)
+    filled = []
+    for template, language in rules.text.by_language():
+        filled.append(
+            template.format(
+                amount=amount_due(payment, language),
+                month=month_name(month, language),
+                day=day(last_day(month), language),
+                share=number(share, "share", language),
+            )
+        )
+    return Hardship(month, payment, share, Text(*filled), rules.contact, rules.debt_advice)
 
 
 def _delays(found: FoundPaths) -> bool:
@@ -297,19 +349,30 @@ def _outcome_note(
 
 
 def _fill_note(text: Text, month: datetime.date, amount: float) -> Text:
-    return Text(
-        text.en.format(amount=number(amount, "CNY", "en"), month=month_name(month, "en")),
-        text.zh.format(amount=number(amount, "CNY", "zh"), month=month_name(month, "zh")),
-    )
+    filled = []
+    for template, language in text.by_language():
+        filled.append(
+            template.format(
+                amount=number(amount, "CNY", language),
+                month=month_name(month, language),
+                day=day(last_day(month), language),
+            )
+        )
+    return Text(*filled)
 
 
-def _first_payment_above(plan: PlanPath, most: float) -> tuple[float | None, datetime.date | None]:
-    """The first payment, here and elsewhere together, above ``most``, and its month."""
+def _first_payment_above(
+    plan: PlanPath,
+    most: float,
+    today: datetime.date,
+) -> tuple[float | None, datetime.date | None]:
+    """The first payment to come, here and elsewhere together, above ``most``, and its month."""
     repaid = [step.amount for step in plan.steps if step.lever == "repay_elsewhere"]
     elsewhere = sum(amount or 0.0 for amount in repaid)
     for month in plan.path:
         payment = month.payment + elsewhere
-        if payment > most + HALF_CENT:
+        is_to_come = today <= last_day(month.month)
+        if is_to_come and payment > most + HALF_CENT:
             return payment, month.month
     return None, None
 

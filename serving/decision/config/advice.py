@@ -22,6 +22,7 @@ NoteName = Literal[
     "too_narrow",
     "no_sound_plan",
     "only_harmful",
+    "others_harmful",
     "partly_back",
     "application_later",
     "application_lost",
@@ -37,6 +38,8 @@ _LEVER_PLACEHOLDERS: Mapping[LeverName, set[str]] = {
     "spending": {"amount"},
     "repay_elsewhere": {"amount"},
 }
+# A file of before it came has [notes.only_harmful] for it.
+_LATER_NOTE: NoteName = "others_harmful"
 _VARIANT_PLACEHOLDERS: Mapping[LeverName, Mapping[str, set[str]]] = {
     "on_time": {
         "of_balance": {"share"},
@@ -51,7 +54,6 @@ _NOTE_PLACEHOLDERS: Mapping[NoteName, set[str]] = {
     "no_plan": {"month"},
     "no_plan_as_settled": {"month"},
     "no_sound_plan": {"month"},
-    "beyond_payment": {"amount", "month"},
     "old_statements": {"month"},
     "too_narrow": {"month"},
     "partly_back": {"amount", "month"},
@@ -103,7 +105,8 @@ class Lever:
     grid: tuple[float, ...]  # shares that are tried
     weight: float  # effort of a unit
     text: Text
-    variants: Mapping[str, Text]  # other texts, by the case in which they are used
+    # Other texts, by the case in which they are used.  Of on_time "average" too, a part of them.
+    variants: Mapping[str, Text]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class AdviceRules:
     version: str
     search: Search
     levers: Mapping[LeverName, Lever]
+    suspended: Text | None  # a step about the use of a suspended account; None = as of any other
     arrears: ArrearsRules
     hardship: HardshipRules
     ageing: Mapping[str, Ageing]
@@ -158,24 +162,35 @@ def read_advice(text: str) -> AdviceRules:
             version=top.label("version"),
             search=top.section("search").fill(Search, _SEARCH_RANGES),
             levers={name: _lever(name, levers.section(name)) for name in LEVERS},
+            suspended=read_text(top.section("suspended"), {"step"}) if "suspended" in top else None,
             arrears=_arrears(top.section("arrears")),
             hardship=_hardship(top.section("hardship")),
             ageing={name: _ageing(section) for name, section in ageing.items()},
-            notes={name: _note(name, notes.section(name)) for name in NOTES},
+            notes={
+                name: _note(name, notes.section(name))
+                for name in NOTES
+                if name != _LATER_NOTE or name in notes
+            },
         )
 
 
 def _lever(name: LeverName, section: Section) -> Lever:
     variants = _VARIANT_PLACEHOLDERS.get(name, {})
+    optional: set[str] = set()
+    average = {}
+    if "en_average" in section:
+        average["average"] = read_text(section, {"months"}, "_average")
+        optional = {"average"}
     return Lever(
         name,
         grid=section.numbers("grid", SHARE),
         weight=section.number("weight", NOT_NEGATIVE),
         text=read_text(section, _LEVER_PLACEHOLDERS.get(name, set())),
         variants={
-            variant: read_text(section, placeholders, f"_{variant}")
+            variant: read_text(section, placeholders, f"_{variant}", optional)
             for variant, placeholders in variants.items()
-        },
+        }
+        | average,
     )
 
 
@@ -188,18 +203,33 @@ def _ageing(section: Section) -> Ageing:
 
 
 def _arrears(section: Section) -> ArrearsRules:
-    placeholders = {"amount", "month", "due"}
-    return ArrearsRules({name: read_text(section.section(name), placeholders) for name in ARREARS})
+    texts = {}
+    for name in ARREARS:
+        table = section.section(name)
+        texts[name] = read_text(table, {"amount", "month", "due"}, optional={"day"})
+    return ArrearsRules(texts)
 
 
 def _hardship(section: Section) -> HardshipRules:
     return HardshipRules(
         share=section.number("share", SHARE),
-        text=read_text(section, {"amount", "month", "share"}),
+        text=_dated(section, {"amount", "share"}),
         contact=read_text(section, set(), "_contact"),
         debt_advice=read_text(section, set(), "_debt_advice"),
     )
 
 
+def _dated(section: Section, placeholders: set[str]) -> Text:
+    """A text with the last day of a payment, or its month as in files of before."""
+    dates = {"day", "month"}
+    text = read_text(section, placeholders, optional=dates)
+    for key, template in (("en", text.en), ("zh", text.zh)):
+        if not any(f"{{{date}}}" in template for date in dates):
+            raise section.error(key, "the placeholder 'day'", template)
+    return text
+
+
 def _note(name: NoteName, section: Section) -> Text:
+    if name == "beyond_payment":
+        return _dated(section, {"amount"})
     return read_text(section, _NOTE_PLACEHOLDERS.get(name, set()))

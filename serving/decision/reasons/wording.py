@@ -62,6 +62,21 @@ def number(
 
 
 @lru_cache(maxsize=1024)  # the days of a decision are the same few for all accounts
+def amount_due(amount: float, language: Language) -> str:
+    """An amount that has to be paid, rounded up: to be some fen short is to be short.
+
+    >>> amount_due(2857.14, "en"), amount_due(2857.0, "en"), amount_due(0.4, "en")
+    ('CNY 2,858', 'CNY 2,857', 'CNY 0.40')
+    """
+    return number(round_up_to_pay(amount), "CNY", language)
+
+
+def round_up_to_pay(amount: float) -> float:
+    """An amount in CNY as :func:`amount_due` writes it."""
+    fen = round(amount, 2)
+    return fen if fen < 1 else float(math.ceil(fen))
+
+
 def day(date: datetime.date, language: Language) -> str:
     """A date as a customer reads it.
 

@@ -11,7 +11,7 @@ from features.months import add_months
 from features.window import lay_out
 from serving.decision.advice.constraints import UNCONSTRAINED
 from serving.decision.advice.plans import finances_of, make_plan_grid
-from serving.decision.advice.wording import plan_steps
+from serving.decision.advice.wording import Teller, plan_steps
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, decide_many
 from serving.decision.result import Decision
@@ -76,10 +76,12 @@ def test_plans_are_read_back_from_what_their_steps_tell(
         zip(cut_accounts.plans, finances_of(window), cut_accounts.cuts, strict=True)
     ):
         own = plans.take([account])
-        assert plan_steps(own, means.income, bundle.advice) == course.steps
-        grid = make_plan_grid(
+        tried_for = make_plan_grid(
             means, cut.limit_before, bundle.advice, UNCONSTRAINED, bundle.policy.terms.minimum_share
-        ).plans
+        )
+        grid = tried_for.plans
+        teller = Teller(bundle.advice, means.income, tried_for.paid_months, cut.suspended)
+        assert plan_steps(own, teller) == course.steps
         same = [getattr(grid, name) == getattr(own, name) for name in grid.__dataclass_fields__]
         assert np.all(same, axis=0).sum() == 1, "one of the plans that were tried"
         tried += len(course.steps)
