@@ -56,12 +56,12 @@ from serving.storage.bundles.start import StoreFollower, check_canary, choose_st
 from serving.storage.bundles.store import BUNDLE_FOLDER, MODEL, stated_digest
 from serving.storage.container import check_lasting
 from serving.storage.settings import fix_paths, read_drain, read_settings
-from serving.telemetry.logs import ValueFilter
-from serving.telemetry.spans import stop_spans
-from serving.telemetry.start import start_telemetry
 from serving.web.errors import ApiError, Fault, api_error, json_path, single_fault, statement_error
 from serving.web.shutdown import Shutdown, has_begun
 from serving.web.supervisor import announce, ending_service, find_start, follow_supervisor
+from serving.web.telemetry.logs import ValueFilter
+from serving.web.telemetry.spans import stop_spans
+from serving.web.telemetry.start import start_telemetry
 
 _SWITCH_INTERVAL = 0.0001  # seconds; Python's default is 0.005
 
@@ -126,7 +126,7 @@ class LimitReduction:
 
         Raises :class:`serving.storage.errors.StorageError`,
         :class:`serving.decision.bundle.BundleError` and
-        :class:`serving.telemetry.settings.TelemetryError`.
+        :class:`serving.web.telemetry.settings.TelemetryError`.
         """
         start_telemetry()
         service, settings = cast(DescribedService, LimitReduction), read_settings()

@@ -29,7 +29,7 @@ from serving.schemas.decision import Request, make_answer, read_requests
 from serving.schemas.prior import priors_of
 from serving.schemas.reason import make_detail
 from serving.storage.timestamps import encode_time
-from serving.telemetry.metrics import Decided
+from serving.web.telemetry.metrics import Decided
 
 Endpoint = Literal["decisions", "batch", "advice"]
 # Where a decision was asked for: "portfolio" is a command.

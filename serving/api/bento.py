@@ -169,8 +169,8 @@ def with_paths(
 def without_request_metrics(app: Starlette) -> Starlette:
     """Take BentoML's own metrics of requests from its app, which has not served yet.
 
-    :mod:`serving.telemetry` counts the requests, also those that are refused before they get here.
-    With BentoML's switch ``metrics.enabled`` the route ``/metrics`` would be gone too.
+    :mod:`serving.web.telemetry` counts the requests, also those that are refused before they get
+    here. With BentoML's switch ``metrics.enabled`` the route ``/metrics`` would be gone too.
     """
     request_metrics: object = RunnerTrafficMetricsMiddleware
     others = [one for one in app.user_middleware if one.cls is not request_metrics]

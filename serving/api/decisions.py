@@ -64,10 +64,10 @@ from serving.schemas.decision import Request
 from serving.schemas.prior import make_prior
 from serving.storage.bundles.held import Choice, HeldBundles
 from serving.storage.settings import BATCH_DEADLINES
-from serving.telemetry.metrics import count_decision
-from serving.telemetry.spans import span
 from serving.web.errors import single_fault
 from serving.web.params import KEY_HEADER
+from serving.web.telemetry.metrics import count_decision
+from serving.web.telemetry.spans import span
 from serving.web.work_pool import WorkPool
 
 

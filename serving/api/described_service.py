@@ -14,9 +14,9 @@ from serving.api.openapi.document import document
 from serving.auth.gate import Gate, RealPath
 from serving.auth.routes import route_template
 from serving.storage.settings import BATCH_DEADLINES, read_settings
-from serving.telemetry.start import start_telemetry
-from serving.telemetry.watch import Watch
 from serving.web.request_target import keep_whole_targets
+from serving.web.telemetry.start import start_telemetry
+from serving.web.telemetry.watch import Watch
 
 _SECONDS_AFTER_DEADLINE = 1.0
 

@@ -8,9 +8,9 @@ from http import HTTPStatus
 from starlette.responses import Response
 
 from serving.audit_log.errors import Unavailable, Unconfirmed
-from serving.telemetry.logs import format_without_values
 from serving.web.errors import ApiError, internal_error, problem_response, single_fault
 from serving.web.params import KEY_HEADER
+from serving.web.telemetry.logs import format_without_values
 
 LOGGER = logging.getLogger("bentoml.limit_reduction")
 

@@ -30,7 +30,7 @@ from serving.audit_log.rows import (
 from serving.storage.database import Database
 from serving.storage.open_file import FileMovedError
 from serving.storage.tables import entries, people, probe
-from serving.telemetry.metrics import COMMIT_SECONDS
+from serving.web.telemetry.metrics import COMMIT_SECONDS
 
 LOGGER = logging.getLogger("clearline.record")
 ROWS_PER_CHECKPOINT = 256

@@ -55,7 +55,7 @@ from serving.storage.open_file import FileMovedError
 from serving.storage.read_pools import Pool, ReadPools
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
-from serving.telemetry.trace import current_trace
+from serving.web.telemetry.trace import current_trace
 
 LOGGER = logging.getLogger("clearline.record")
 _Result = TypeVar("_Result")

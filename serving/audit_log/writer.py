@@ -23,7 +23,7 @@ from serving.audit_log.committer import LOGGER, Committer, Refusal
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.errors import Duplicate, Outdated, Unavailable, Unconfirmed
 from serving.storage.open_file import FileMovedError
-from serving.telemetry.metrics import WAITING_ROWS
+from serving.web.telemetry.metrics import WAITING_ROWS
 
 ROWS_PER_BATCH = 64
 MAX_ROWS_WAITING = 2048  # less than a second's work; more are refused

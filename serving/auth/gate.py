@@ -28,12 +28,12 @@ from serving.auth.routes import Route, template_match
 from serving.auth.work import cost_by_headers, takes_long
 from serving.storage.errors import StorageError
 from serving.storage.settings import read_settings
-from serving.telemetry.logs import format_without_values
 from serving.web.admission import Admission, Ticket
 from serving.web.body import ClientDisconnected, check_content_type, check_encoding, read_body
 from serving.web.error_responses import ProblemSender
 from serving.web.errors import ApiError, internal_error, single_fault
 from serving.web.shutdown import ClosingSender
+from serving.web.telemetry.logs import format_without_values
 
 LOGGER = logging.getLogger("clearline.gate")
 _SECONDS_BETWEEN_LINES = 60.0  # of the log about one address

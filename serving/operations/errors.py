@@ -13,7 +13,7 @@ from serving.operations.pack import PackError
 from serving.portfolio.errors import PortfolioError
 from serving.storage.bundles.store import NoStoredModel
 from serving.storage.errors import StorageError
-from serving.telemetry.settings import TelemetryError
+from serving.web.telemetry.settings import TelemetryError
 
 
 class NothingDone(ValueError):

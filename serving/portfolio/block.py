@@ -22,14 +22,13 @@ from features.types import Mask, Matrix, Vector
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
 from serving.decision.pipeline import decide_many
+from serving.decision.policy.compiled.plain_keep import Scored, plain_keeps
 from serving.decision.policy.dates import local_date
-from serving.decision.policy.plain_keep import Scored, plain_keeps
 from serving.decision.policy.prior import Prior
 from serving.decision.policy.since_last import Earlier
 from serving.decision.result import Decision
 from serving.decision.scoring.score import log_odds_of, probability_of, score
-from serving.schemas.base import encode
-from serving.schemas.decision import make_answer
+from serving.schemas.answer_bytes import write_answer
 
 # One row an account.  Amounts in CNY.  ``decision_id`` and ``answer``, the bytes that the endpoint
 # answers, are null for an account that plainly keeps its limit.
@@ -188,7 +187,7 @@ def _decide(statements: Statements, basis: Basis, past: Past) -> list[Decision]:
 def _row(decision: Decision, bundle: Bundle) -> dict[str, object]:
     row = {name: getattr(decision, name) for name in _OF_DECISION}
     row["first_reason"] = decision.reasons[0].code if decision.reasons else None
-    row["answer"] = encode(make_answer(decision, bundle))
+    row["answer"] = write_answer(decision, bundle)
     return row
 
 

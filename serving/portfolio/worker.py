@@ -128,7 +128,7 @@ class Decider:
             part = f".{len(files) + 1}" if files else ""
             name = f"{partition.name}{part}.parquet"
             if self._order.records:
-                rows = entries_table(decided.decisions, read, self._basis, past, self._run)
+                rows = entries_table(decided, read, self._basis, past, self._run)
                 with whole_file(_entries_file(name, folder)) as file:
                     rows.write_parquet(file)
             with whole_file(folder / name) as file:

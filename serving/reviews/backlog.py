@@ -21,8 +21,8 @@ from serving.decision.policy.dates import local_date
 from serving.schemas.review import UNDER_WAY
 from serving.storage.database import Database
 from serving.storage.tables import due_accounts, entries, open_notices, review_states
-from serving.telemetry.metrics import bundle_label
-from serving.telemetry.state import state_text
+from serving.web.telemetry.metrics import bundle_label
+from serving.web.telemetry.state import state_text
 
 MOST_DAYS = 10_000  # entries of an index
 MOST_REVIEWS = 1_000  # rows that are read

@@ -16,7 +16,7 @@ import yaml
 from serving.auth.routes import ROUTES
 from serving.decision.policy.outcome import Action
 from serving.reviews.backlog import When
-from serving.telemetry.metrics import refusal_kind
+from serving.web.telemetry.metrics import refusal_kind
 from tests.support.each import each
 from tests.support.exported import exported_names
 from tests.support.paths import ROOT

@@ -31,8 +31,8 @@ from serving.decision.pipeline import decide
 from serving.schemas import examples
 from serving.schemas.base import encode, parse
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request, make_answer
-from serving.telemetry.logs import ValueFilter
 from serving.web.errors import Problem, internal_error
+from serving.web.telemetry.logs import ValueFilter
 from tests.support.paths import ROOT
 from tests.support.served import Server
 

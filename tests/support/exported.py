@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from prometheus_client import Counter, Gauge, Histogram, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.telemetry import metrics
-from serving.telemetry.state import BACKLOG, bundle_text, state_text
+from serving.web.telemetry import metrics
+from serving.web.telemetry.state import BACKLOG, bundle_text, state_text
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
 

@@ -34,7 +34,7 @@ from serving.reviews.past_decision import earlier_id
 from serving.storage.bundles.store import resolve, stated_digest
 from serving.storage.settings import SHADOW, read_shadow
 from serving.storage.timestamps import decode_time
-from serving.telemetry.metrics import SHADOW_DECISIONS, SHADOW_DROPPED, SHADOW_RESTARTS
+from serving.web.telemetry.metrics import SHADOW_DECISIONS, SHADOW_DROPPED, SHADOW_RESTARTS
 
 LOGGER = logging.getLogger("clearline.shadow")
 OF = "of"  # in the metadata of a shadow row: the id of the decision that was answered

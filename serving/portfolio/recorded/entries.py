@@ -7,7 +7,7 @@ and the bytes of the answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from serving.api.answers import AnsweredDecision
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.memory import REVIEW_ON
 from serving.decision.result import Decision
-from serving.portfolio.block import Basis, Past
+from serving.portfolio.block import Basis, Block, Past
 from serving.reviews.workflow import review_by_policy
-from serving.schemas.base import encode
-from serving.schemas.decision import Request, make_answer
+from serving.schemas.decision import Request
 from serving.schemas.prior import make_prior
 from serving.storage.timestamps import decode_time, encode_time
 
@@ -43,15 +42,19 @@ _SCHEMA = {
 
 
 def entries_table(
-    decisions: Sequence[Decision],
+    block: Block,
     statements: Statements,
     basis: Basis,
     past: Past,
     run: str,
 ) -> pl.DataFrame:
-    """The rows of these decisions, in their order; ``statements`` are those of their accounts."""
-    asked = _statements_of(statements, {decision.account_id for decision in decisions})
-    rows = [_row(decision, asked[decision.account_id], basis, past) for decision in decisions]
+    """The rows of the decisions of a block, in order of account; ``statements`` are its own."""
+    asked = _statements_of(statements, {decision.account_id for decision in block.decisions})
+    answers = dict(block.table.select("account_id", "answer").iter_rows())
+    rows = []
+    for decision in block.decisions:
+        name = decision.account_id
+        rows.append(_row(decision, answers[name], asked[name], basis, past))
     for row in rows:
         row["metadata"] = json.dumps(row["metadata"] | {"run": run}, ensure_ascii=False)
     return pl.DataFrame(rows, schema=_SCHEMA)
@@ -82,10 +85,13 @@ def read_entries(file: Path, tenant: str) -> Iterator[list[NewEntry]]:
 
 
 def _row(
-    decision: Decision, asked: list[dict[str, Any]], basis: Basis, past: Past
+    decision: Decision,
+    content: bytes,
+    asked: list[dict[str, Any]],
+    basis: Basis,
+    past: Past,
 ) -> dict[str, Any]:
     account_id = decision.account_id
-    content = encode(make_answer(decision, basis.bundle))
     answered = AnsweredDecision(decision, content)
     metadata = answered.metadata("portfolio", with_advice=False, bundle=basis.bundle)
     metadata["prior"] = "record"
@@ -111,7 +117,7 @@ def _row(
         "request_body": request.model_dump_json().encode(),
         "response_body": content,
         "due": None if decision.notice is None else decision.notice.send_by,
-        "in_force": answered.in_force(float(asked[-1]["balance"]), basis.bundle),
+        "in_force": answered.in_force(request, basis.bundle),
         "follows": follows,
         "decide_by": decision.review_on if is_review else None,
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from serving.storage.bundles.active import ActiveFolder
-from serving.telemetry.metrics import bundle_label
-from serving.telemetry.state import bundle_text
+from serving.web.telemetry.metrics import bundle_label
+from serving.web.telemetry.state import bundle_text
 
 
 def bundle_state(folder: ActiveFolder) -> str:

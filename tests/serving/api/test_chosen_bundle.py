@@ -21,7 +21,7 @@ from serving.operations.decide_again.replay import recompute
 from serving.reviews.service import Reviews
 from serving.schemas import examples
 from serving.storage.bundles.held import Canary, HeldBundles
-from serving.telemetry.metrics import DECISIONS, bundle_label
+from serving.web.telemetry.metrics import DECISIONS, bundle_label
 from tests.support.bundles import write_variant
 from tests.support.each import each
 from tests.support.records import settings_in

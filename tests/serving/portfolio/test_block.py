@@ -11,8 +11,8 @@ from features.build import FEATURE_NAMES, matrix_of, values_of
 from features.statements import read_table
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import run_stages
-from serving.decision.policy import plain_keep
-from serving.decision.policy.plain_keep import Scored, plain_keeps
+from serving.decision.policy.compiled import plain_keep
+from serving.decision.policy.compiled.plain_keep import Scored, plain_keeps
 from serving.decision.result import ProductError
 from serving.decision.scoring.score import log_odds_of
 from serving.portfolio.block import CONTRIBUTIONS, SCHEMA, Basis, decide_block

@@ -10,7 +10,7 @@ import pytest
 from serving.audit_log.entry import TRACE, NewEntry
 from serving.audit_log.log import AuditLog
 from serving.reviews.workflow import notification_in
-from serving.telemetry.trace import begin_trace, enter_trace, leave_trace
+from serving.web.telemetry.trace import begin_trace, enter_trace, leave_trace
 from tests.support.records import append, new_entry
 
 TOLD = {

@@ -1,10 +1,12 @@
-"""The policy over plain numbers, compiled: decisions on many months to come.
+"""The policy over plain numbers: decisions on many months to come, and on many accounts.
 
 numbers   a policy, a prior and days as arrays
 days      arithmetic on days
 limits    the limit formula and the staircase
 rules     the hard rules
 outcome   action and new limit, and what they leave in force
+
+plain_keep  which accounts of a portfolio certainly keep their limit, over arrays
 
 :mod:`serving.decision.policy.outcome` is the policy as it is read and as a decision runs it; a test
 holds both equal, to the last bit.

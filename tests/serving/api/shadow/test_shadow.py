@@ -27,7 +27,7 @@ from serving.operations.decide_again.replay import Bundles, replay
 from serving.operations.decide_again.shadow import compare_shadows
 from serving.operations.export import export
 from serving.reviews.recorded import read_recorded
-from serving.telemetry.metrics import SHADOW_DECISIONS, SHADOW_DROPPED, SHADOW_RESTARTS
+from serving.web.telemetry.metrics import SHADOW_DECISIONS, SHADOW_DROPPED, SHADOW_RESTARTS
 from tests.golden.remake import BUNDLE
 from tests.support.challengers import command
 from tests.support.each import each

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 from serving.auth.gate import Gate
 from serving.auth.key_cache import KeyCache
 from serving.auth.routes import ROUTES, route_template
-from serving.telemetry.metrics import Decided, count_decision, method_label, refusal_kind
-from serving.telemetry.trace import Trace, current_trace
-from serving.telemetry.watch import LOGGER, Watch
+from serving.web.telemetry.metrics import Decided, count_decision, method_label, refusal_kind
+from serving.web.telemetry.trace import Trace, current_trace
+from serving.web.telemetry.watch import LOGGER, Watch
 from tests.support.each import each
 from tests.support.gated_app import AUTHORIZATION, MARK, Echo, post_json, request
 
@@ -72,7 +72,7 @@ def test_a_value_in_a_label_would_be_found() -> None:
     count_decision(Decided("card", "keep", MARK, "0" * 64, 0.1))
     assert MARK in label_values()
     # So that no other test meets it.
-    from serving.telemetry.metrics import DECISIONS
+    from serving.web.telemetry.metrics import DECISIONS
 
     DECISIONS.remove("card", "keep", MARK, "0" * 12)
 

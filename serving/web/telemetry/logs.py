@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from serving.telemetry.trace import current_trace
-from serving.telemetry.watch import LOGGER as REQUEST_LOGGER
+from serving.web.telemetry.trace import current_trace
+from serving.web.telemetry.watch import LOGGER as REQUEST_LOGGER
 
 # Loggers of this project, whose messages hold no values of requests.
 _OURS = ("clearline", "bentoml.limit_reduction")

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serving.auth.routes import route_template
-from serving.telemetry.settings import TelemetryError, read_telemetry
-from serving.telemetry.spans import RequestSpan, load_exporter, record_spans, span, stop_spans
-from serving.telemetry.trace import begin_trace
-from serving.telemetry.watch import Watch
+from serving.web.telemetry.settings import TelemetryError, read_telemetry
+from serving.web.telemetry.spans import RequestSpan, load_exporter, record_spans, span, stop_spans
+from serving.web.telemetry.trace import begin_trace
+from serving.web.telemetry.watch import Watch
 from tests.support.each import each
 from tests.support.gated_app import MARK, request
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from serving.telemetry.logs import log_as_json
-from serving.telemetry.settings import read_telemetry
-from serving.telemetry.spans import load_exporter, record_spans
+from serving.web.telemetry.logs import log_as_json
+from serving.web.telemetry.settings import read_telemetry
+from serving.web.telemetry.spans import load_exporter, record_spans
 
 
 def start_telemetry() -> None:
     """Configure logs and spans of this process.
 
-    Raises :class:`serving.telemetry.settings.TelemetryError` if that is not possible.
+    Raises :class:`serving.web.telemetry.settings.TelemetryError` if that is not possible.
     """
     settings = read_telemetry()
     if settings.log_format == "json":

@@ -13,9 +13,9 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.telemetry import metrics
-from serving.telemetry.spans import RequestSpan
-from serving.telemetry.trace import HEADER, Trace, begin_trace, enter_trace, leave_trace
+from serving.web.telemetry import metrics
+from serving.web.telemetry.spans import RequestSpan
+from serving.web.telemetry.trace import HEADER, Trace, begin_trace, enter_trace, leave_trace
 
 LOGGER = logging.getLogger("clearline.request")
 UNKNOWN_ROUTE = "unknown"

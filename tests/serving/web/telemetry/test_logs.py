@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from serving.telemetry import logs
-from serving.telemetry.logs import JsonFormatter, ValueFilter, log_as_json
-from serving.telemetry.settings import TelemetryError, read_telemetry
-from serving.telemetry.trace import begin_trace, enter_trace, leave_trace
-from serving.telemetry.watch import LOGGER as REQUESTS
+from serving.web.telemetry import logs
+from serving.web.telemetry.logs import JsonFormatter, ValueFilter, log_as_json
+from serving.web.telemetry.settings import TelemetryError, read_telemetry
+from serving.web.telemetry.trace import begin_trace, enter_trace, leave_trace
+from serving.web.telemetry.watch import LOGGER as REQUESTS
 from tests.support.gated_app import MARK
 
 OURS, FOREIGN = "clearline.test", "uvicorn.error"

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from serving.telemetry.settings import TelemetryError
-from serving.telemetry.trace import Trace
+from serving.web.telemetry.settings import TelemetryError
+from serving.web.telemetry.trace import Trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
