@@ -113,6 +113,7 @@ NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 _BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 _AMOUNTS = tuple(column.name for column in COLUMNS if column.kind == "amount")
 _KEYS = ["account_id", "month"]
+GAP_RULE = "no month is missing"  # of the row after the gap
 _MONTH_RULE = f"month is from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
 _FIRST_DAY, _LAST_DAY = np.datetime64(FIRST_MONTH, "D"), np.datetime64(LAST_MONTH, "D")
 
@@ -359,7 +360,7 @@ def _history_breaches(
     months = frame["month"].to_numpy().astype("datetime64[M]").astype(np.int64)
     step = np.diff(months, prepend=0)
     yield "one statement a month", same_account & (step == 0)
-    yield "no month is missing", same_account & (step > 1)
+    yield GAP_RULE, same_account & (step > 1)
     other_product = _compare_with_earlier(product, 1, equal=False)
     yield "one product an account", same_account & other_product
     for column in COLUMNS:

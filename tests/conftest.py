@@ -45,6 +45,7 @@ INTEGRATION_FIXTURES = {"simulated", "bentoml_home", "postgres_server"}
 INTEGRATION_PLACES = (
     "tests/deploy/test_start.py",
     "tests/docs",
+    "tests/serving/api/shadow",
     "tests/serving/audit_log",
     "tests/serving/decision/test_damaged_bundles.py",
     "tests/serving/operations",

@@ -55,7 +55,8 @@ _REFUSED_CLIENT = (
     "without a proxy"
 )
 _NOT_DIRECT = (
-    "expected a client on the service's own machine, without a proxy: the service has no API keys"
+    "expected a client on the service's own machine, without a proxy, and in Host the address that "
+    "the service listens on: the service has no API keys"
 )
 _NO_TOKEN = (
     "expected the token of local callers, as `Authorization: Bearer local_...`: the service has no "

@@ -151,6 +151,9 @@ def export_decisions(options: argparse.Namespace) -> int:
     return _export_status(count, erased, options.allow_erased)
 
 
+_DUE_HEADER = "look on     tenant  account  limit before the cut -> in force, CNY"
+
+
 def list_due_accounts(options: argparse.Namespace) -> None:
     """Print the accounts to decide on again, by tenant, the soonest first.
 
@@ -161,6 +164,8 @@ def list_due_accounts(options: argparse.Namespace) -> None:
     """
     until = options.until or _today()
     count = 0
+    if not options.json:
+        print(_DUE_HEADER, file=sys.stderr)
     with open_audit_log() as log:
         if options.tenant is not None:
             _check_tenant(log.reader, options.tenant)

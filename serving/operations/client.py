@@ -13,17 +13,23 @@ from pathlib import Path
 
 import httpx
 import psutil
+from pydantic import ValidationError
 
 from serving import PROJECT
 from serving.auth.direct_client import is_loopback
 from serving.auth.local_token import read_token, token_file
 from serving.storage.address import sqlite_address
 from serving.storage.settings import read_settings
+from serving.web.errors import Problem
 
 SERVICE = "serving.service:LimitReduction"
 _SECONDS_TO_START = 60.0
 _SECONDS_TO_STOP = 10.0
 _SECONDS_FOR_ANSWER = 30.0
+_NO_KEY = (
+    "set CLEARLINE_KEY to an API key; for a service on this machine without keys, start the "
+    "command in the service's folder, or set CLEARLINE_RECORD as the service has it"
+)
 
 
 class ServiceError(RuntimeError):
@@ -63,8 +69,21 @@ def ask(
             f"{url}: {error}; is the service running? (--start starts one)"
         ) from error
     if response.status_code != httpx.codes.OK:
-        raise ServiceError(f"{url}: {response.status_code} {response.text}")
+        raise ServiceError(f"{url}: {_explain(response)}")
     return response.content
+
+
+def _explain(response: httpx.Response) -> str:
+    """A refusal in words: the faults of the problem, or the body where it is none."""
+    status = f"{response.status_code} {response.reason_phrase}"
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        return f"{status}: {response.text}"
+    lines = [f"{fault.path}: {fault.message}" for fault in problem.errors]
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        lines.append(_NO_KEY)
+    return "\n  ".join([f"{status}, {problem.detail}", *lines])
 
 
 def open_client(url: str, timeout: float) -> httpx.Client:

@@ -21,10 +21,9 @@ _Limit = Annotated[float, Field(ge=0, le=LARGEST_AMOUNT), *MONEY]
 
 
 class Prior(Strict):
-    """What earlier decisions left in force.  Amounts in CNY, days on the lender's clock.
+    """What earlier decisions left in force.  Amounts in CNY, days on the lender's clock."""
 
-    Its fields are those of :class:`serving.decision.policy.prior.Prior`, in the same order.
-    """
+    # The fields are those of serving.decision.policy.prior.Prior, in the same order.
 
     limit_before: Annotated[
         _Limit,

@@ -34,7 +34,9 @@ def parse_address(address: str) -> sa.URL:
     try:
         url = sa.make_url(address)
     except (ArgumentError, ValueError) as error:
-        raise StorageError(f"no database can be opened at this address: {error}") from error
+        raise StorageError(
+            f"no database can be opened at this address: {_expected(address)}"
+        ) from error
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     kind = url.get_backend_name()
@@ -45,6 +47,15 @@ def parse_address(address: str) -> sa.URL:
     if kind == "sqlite":
         _check_file(address, url)
     return url
+
+
+def _expected(address: str) -> str:
+    """What CLEARLINE_RECORD may be.  A path is repeated; a URL may have a password and is not."""
+    forms = f"{sqlite_address(Path('/folder/record.db'))} or postgresql://user@host/name"
+    expected = f"expected CLEARLINE_RECORD as {forms}"
+    if not address or ":" in address:
+        return expected
+    return f"{expected}; the file {address} is {sqlite_address(Path(address))}"
 
 
 def _check_file(address: str, url: sa.URL) -> None:

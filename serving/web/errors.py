@@ -6,6 +6,7 @@ repeated only if it is shaped like a field's name: the client has to find it.
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -15,7 +16,8 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.responses import Response
 
-from features.schema import NAMES, StatementError
+from features.months import month_index, month_of
+from features.schema import GAP_RULE, NAMES, StatementError
 from serving.web.models import STRICT, Strict
 
 MEDIA_TYPE = "application/problem+json"
@@ -39,6 +41,24 @@ _MESSAGE_BY_TYPE: Mapping[str, str] = {
     "int_from_float": _WHOLE_NUMBER,
     "too_short": "expected {min_length} or more",
     "too_long": "expected {max_length} or fewer",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "greater_than": "expected more than {gt:,.12g}",
+    "greater_than_equal": "expected {ge:,.12g} or more",
+    "less_than": "expected less than {lt:,.12g}",
+    "less_than_equal": "expected {le:,.12g} or less",
+    "string_type": "expected a text",
+    "string_too_short": "expected {min_length} characters or more",
+    "string_too_long": "expected {max_length} characters or fewer",
+    "bool_type": "expected true or false",
+    "list_type": "expected a list",
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "dict_type": "expected an object",
+    "literal_error": "expected {expected}",
+    "date_type": "expected a day, as YYYY-MM-DD",
+    "date_parsing": "expected a day, as YYYY-MM-DD",
+    "date_from_datetime_parsing": "expected a day, as YYYY-MM-DD",
 }
 
 
@@ -73,7 +93,7 @@ class Problem(Strict):
                 "errors": [
                     {
                         "path": "$.statements[3].credit_limit",
-                        "message": "Input should be greater than or equal to 0",
+                        "message": "expected 0 or more",
                     }
                 ],
             }
@@ -204,8 +224,24 @@ def statement_error(
             place = max(index for index, sent in enumerate(months[account]) if sent == month)
             path = f"{roots[account]}.statements[{place}].{column}"
             message = f"expected: {violation.rule}"
+            if violation.rule == GAP_RULE:
+                message += f"; {_name_missing(month, months[account])} is not there"
             faults[path, violation.rule] = Fault(path=path, message=message)
     return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, list(faults.values()))
+
+
+def _name_missing(after: str, sent: Sequence[str]) -> str:
+    """The months between ``after`` and the latest one before it that was sent.
+
+    >>> _name_missing("2026-10", ["2026-06", "2026-10"]), _name_missing("2026-03", ["2026-01"])
+    ('2026-07 to 2026-09', '2026-02')
+    """
+    before = max(month for month in sent if month < after)
+    first, last = (
+        month_of(month_index(datetime.date.fromisoformat(f"{month}-01")) + step)
+        for month, step in ((before, 1), (after, -1))
+    )
+    return f"{first:%Y-%m}" if first == last else f"{first:%Y-%m} to {last:%Y-%m}"
 
 
 def json_path(location: Iterable[str | int]) -> str:

@@ -222,6 +222,17 @@ def test_run_names_an_address_that_it_cannot_have(host: str, words: str) -> None
             run_service(options)
 
 
+def test_run_says_which_ports_there_are() -> None:
+    with pytest.raises(ServiceError, match=r"^expected a port from 0 to 65535, got 99999$"):
+        run_service(Namespace(host="127.0.0.1", port=99999))
+
+
+def test_only_a_port_in_use_makes_run_ask_for_another_service() -> None:
+    with pytest.raises(ServiceError) as refused:
+        run_service(Namespace(host="192.0.2.1", port=3000))
+    assert "another one" not in str(refused.value)
+
+
 def end_of(command: str, port: int, settings: dict[str, str]) -> tuple[int, str]:
     """The exit code of a service that cannot start, and its last line."""
     ended = subprocess.run(

@@ -6,6 +6,7 @@ errors that the gate and the audit log add.
 
 from __future__ import annotations
 
+import inspect
 from http import HTTPStatus
 from typing import Any
 
@@ -35,8 +36,8 @@ from serving.web.params import KEY_HEADER
 
 VERSION = "1"  # of the interface, as in its paths
 _KEY_TEXT = (
-    "An API key, `clk_...`; "
-    "a service that has none yet answers clients on its own machine without one."
+    "An API key, `clk_...`. A service that has none yet answers only clients on its own machine, "
+    "with the token that it makes at each start, `local_...`."
 )
 _DECISION_ERRORS = {
     HTTPStatus.GONE: f"The answer to this `{KEY_HEADER}` was erased.",
@@ -75,7 +76,9 @@ def document(service: bentoml.Service[Any]) -> OpenAPISpecification:
         body, answer = schema_model(api.input_spec), schema_model(api.output_spec)
         models += [body, answer]
         operation: Any = base.paths[api.route].post
-        operation.update(_decision_operation(body, answer))
+        text = _one_line(api.func)
+        operation.update({"summary": text, **_decision_operation(body, answer)})
+        operation.pop("description", None)
     paths: dict[str, dict[str, Any]] = {
         route.template: _infrastructure_path(route)
         for route in ROUTES
@@ -91,9 +94,14 @@ def document(service: bentoml.Service[Any]) -> OpenAPISpecification:
         paths,
         components={"schemas": _schemas(models), "securitySchemes": {"key": key}},
         info=attrs.evolve(
-            base.info, description=service.inner.__doc__, contact=None, version=VERSION
+            base.info, description=_one_line(service.inner), contact=None, version=VERSION
         ),
     )
+
+
+def _one_line(documented: object) -> str:
+    """The docstring without line breaks; "" where there is none."""
+    return " ".join((inspect.getdoc(documented) or "").split())
 
 
 def _schemas(models: list[type[BaseModel]]) -> dict[str, Any]:
@@ -102,6 +110,9 @@ def _schemas(models: list[type[BaseModel]]) -> dict[str, Any]:
         [(model, "validation") for model in dict.fromkeys(models)], ref_template=REFERENCE
     )
     schemas: dict[str, Any] = schema["$defs"]
+    for own in schemas.values():
+        if "description" in own:
+            own["description"] = " ".join(own["description"].split())
     return schemas
 
 

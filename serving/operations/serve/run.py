@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import ipaddress
 import socket
 import sys
@@ -52,7 +53,10 @@ def _check_address(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
             probe.listen(1)
-        except (OSError, OverflowError) as error:
+        except OverflowError:
+            raise ServiceError(f"expected a port from 0 to 65535, got {port}") from None
+        except OSError as error:
+            hint = "; is another one running?" if error.errno == errno.EADDRINUSE else ""
             raise ServiceError(
-                f"the service cannot listen at {host} port {port}: {error}; is another one running?"
+                f"the service cannot listen at {host} port {port}: {error}{hint}"
             ) from error

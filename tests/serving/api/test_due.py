@@ -113,8 +113,11 @@ def test_the_command_prints_the_same_list(
     lines = [json.loads(line) for line in printed.out.splitlines()]
     assert lines == [{"tenant": "lender", **one} for one in each(listed)]
     assert "2 account(s)" in printed.err
+    assert "look on" not in printed.err
     assert main(options) == 0
-    for account, line in zip(listed, capsys.readouterr().out.splitlines(), strict=True):
+    printed = capsys.readouterr()
+    assert printed.err.startswith("look on     tenant  account  limit before the cut -> in force")
+    for account, line in zip(listed, printed.out.splitlines(), strict=True):
         assert line.startswith(f"{account['review_on']}  lender  {account['account_id']}  ")
     assert main([*options[:-1], "unknown"]) == 2
     assert "expected a tenant of the audit log" in capsys.readouterr().err

@@ -351,6 +351,16 @@ def test_the_document_is_openapi_31_without_faults() -> None:
     assert DOCUMENT["info"]["version"] == "1"
 
 
+def test_every_call_has_a_summary_and_no_text_a_line_break() -> None:
+    for path, item in each(DOCUMENT["paths"].items()):
+        for operation in item.values():
+            assert not operation or operation["summary"], path
+    texts = [schema.get("description", "") for schema in DOCUMENT["components"]["schemas"].values()]
+    for text in each([DOCUMENT["info"]["description"], *texts]):
+        assert "\n" not in text
+    assert "local_" in DOCUMENT["components"]["securitySchemes"]["key"]["description"]
+
+
 def test_the_document_describes_every_route_and_no_other() -> None:
     described: set[tuple[str, str]] = set()
     for path, item in DOCUMENT["paths"].items():

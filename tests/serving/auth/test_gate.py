@@ -185,6 +185,7 @@ def test_without_keys_any_other_client_is_refused_and_logged(
     for _ in range(3):
         response = request(gate, client=client, content=b"{}", headers=sent)
         problem_of(response, 403)
+        assert "in Host the address" in response.text
     assert echo.scopes == []
     assert len(caplog.records) == 1
     assert client in caplog.text

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from serving.__main__ import main
 from serving.auth.local_token import LocalToken, read_token
 from serving.operations.client import ServiceError, ask, settings_for, start_service
 from serving.schemas import examples
+from serving.web.errors import ApiError, single_fault
 from tests.support.each import each
 from tests.support.forwarding_proxy import Proxy, run_proxy
 from tests.support.served import Server
@@ -86,6 +88,30 @@ def test_a_service_starts_and_answers_with_a_proxy_in_the_environment(
         key = str(read_token(tmp_path / "record.db.token"))
         assert json.loads(ask(url, BODY, key=key))["account_id"] == examples.REQUEST["account_id"]
     assert proxy.received == []
+
+
+def test_a_refusal_is_told_in_words_and_a_missing_key_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse_with(error: ApiError) -> None:
+        body = error.problem.model_dump_json()
+        refusal = httpx.Response(error.problem.status, content=body)
+        monkeypatch.setattr(httpx.Client, "send", lambda *_, **__: refusal)
+
+    refuse_with(single_fault(HTTPStatus.UNAUTHORIZED, "expected a live API key"))
+    with pytest.raises(ServiceError) as refused:
+        ask("http://10.0.0.1:3000", BODY)
+    first, fault, hint = str(refused.value).splitlines()
+    assert first == "http://10.0.0.1:3000: 401 Unauthorized, 1 fault"
+    assert fault == "  $: expected a live API key"
+    assert "CLEARLINE_KEY" in hint
+
+    # The control: no other refusal speaks of a key.
+    refuse_with(single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, "expected 0 or more"))
+    with pytest.raises(ServiceError) as refused:
+        ask("http://10.0.0.1:3000", BODY)
+    assert "CLEARLINE_KEY" not in str(refused.value)
+    assert str(refused.value).endswith("  $: expected 0 or more")
 
 
 def test_the_token_is_sent_to_this_machine_only(

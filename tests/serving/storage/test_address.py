@@ -70,6 +70,17 @@ def test_an_address_that_is_none_is_refused(address: str, words: str) -> None:
         parse_address(address)
 
 
+def test_a_path_is_refused_with_the_variable_and_the_address_to_write() -> None:
+    with pytest.raises(StorageError) as refused:
+        parse_address("/tmp/x.db")
+    assert "CLEARLINE_RECORD" in str(refused.value)
+    assert str(refused.value).endswith("the file /tmp/x.db is sqlite:////tmp/x.db")
+    # The control: what may have a password is not repeated.
+    with pytest.raises(StorageError) as refused:
+        parse_address("postgresql://lender:secret@host:port/name")
+    assert "secret" not in str(refused.value)
+
+
 def test_a_driver_in_the_address_changes_no_file() -> None:
     settings = read_settings({"CLEARLINE_RECORD": "sqlite+pysqlite:///folder/record.db"})
     assert settings.file == Path("folder/record.db")
