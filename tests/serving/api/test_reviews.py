@@ -341,7 +341,10 @@ def test_an_account_is_not_cut_again_for_what_a_person_overturned(
     request = cut_request | {"account_id": "overturned"}
     asked = {name: value for name, value in request.items() if name != "prior"}
     decision = client.decide(request)
-    client.resolve(client.open_review(decision), outcome="overturn")
+    reasons = {"en": "The income was proven.", "zh": "收入已核实。"}
+    resolved = client.resolve(client.open_review(decision), outcome="overturn", reasons=reasons)
+    assert resolved["resolution"]["reasons"] == reasons
+    assert reasons["en"] not in resolved["resolution"]["notice"]["text"]["zh"]
     following = client.http.post("/v1/decisions", json=asked).json()
     assert (following["action"], following["notice"]) == ("keep", None)
     assert following["new_limit"] == decision["credit_limit"]
