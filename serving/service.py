@@ -258,7 +258,8 @@ class LimitReduction:
                 path for path, request in by_path.items() if request.account_id == error.account_id
             ]
             path = f"{root}.prior.{error.field}"
-            raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, path=path) from None
+            message = f"expected {error.expected}"
+            raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path=path) from None
         except ConstraintError as error:
             path = json_path(("choices", error.field))
             raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, error.expected, path=path) from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -35,7 +36,9 @@ from serving.decision.policy.control import assign_arms
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
-from serving.decision.policy.prior import LatestStatement, Prior, check_priors
+from serving.decision.policy.prior import Prior
+from serving.decision.policy.prior.check import check_priors, latest_statements
+from serving.decision.policy.rules import find_implausible
 from serving.decision.policy.since_last import Earlier, explain_changes
 from serving.decision.policy.without_cut import measure_without_cut
 from serving.decision.reasons.amounts import add_amounts
@@ -252,7 +255,7 @@ def run_stages(
     _check_no_future_months(read, today)
     _check_products(read, bundle)
     values = values_of(read.window)
-    remembered = check_priors(priors or {}, _latest_statements(read, values), today)
+    remembered = check_priors(priors or {}, latest_statements(read, values), today)
     scores = score(matrix_of(values, bundle.features), read.products, bundle.scorer)
     changes = explain_changes(read, values, scores, earlier or {}, bundle)
     evidence = _collect_evidence(read, values, scores, bundle)
@@ -343,14 +346,6 @@ def _of_one(read: Statements, past: Past | None) -> Mapping[str, Past] | None:
     return None if past is None else {read.account_ids[0]: past}
 
 
-def _latest_statements(read: Statements, values: Matrix) -> list[LatestStatement]:
-    limits = values[:, FEATURE_NAMES.index("limit_now")].tolist()
-    return [
-        LatestStatement(account_id, as_of, limit)
-        for account_id, as_of, limit in zip(read.account_ids, read.as_of, limits, strict=True)
-    ]
-
-
 def _accounts(
     read: Statements,
     scores: Scores,
@@ -359,10 +354,13 @@ def _accounts(
 ) -> list[Account]:
     """The policy's view of each account."""
     probabilities = scores.probability.tolist()
-    return [
+    accounts = [
         Account(product, as_of, probabilities[place], evidence[place].values, priors[place])
         for place, (product, as_of) in enumerate(zip(read.products, read.as_of, strict=True))
     ]
+    for place in np.flatnonzero(find_implausible(read.window)).tolist():
+        accounts[place] = replace(accounts[place], implausible=True)
+    return accounts
 
 
 def _has_unseen_missing(values: Matrix, bundle: Bundle) -> Mask:

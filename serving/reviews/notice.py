@@ -20,7 +20,7 @@ from serving.decision.policy.dates import (
     notice_due_date_before,
 )
 from serving.decision.reasons.wording import day, number
-from serving.schemas.review import Asker, OutcomeKind, ReviewOutcome
+from serving.schemas.review import Asker, OutcomeKind, ReviewOutcome, WordsInBoth
 
 _OPENINGS: dict[Language, dict[Asker, str]] = {
     "en": {
@@ -100,7 +100,7 @@ class ReviewDecision:
     outcome: ReviewOutcome
     before: float
     limit: float
-    reasons: str
+    reasons: str | WordsInBoth
     announced: Announced | None = None
 
     @property
@@ -187,10 +187,17 @@ def _text(
             account=getattr(decision.account, language),
         ),
         change.format(**values),
-        _REASONS[language].format(reasons=decision.reasons),
+        _REASONS[language].format(reasons=_reasons(decision, language)),
         _FURTHER_REVIEW[language],
     )
     return "\n\n".join(paragraphs)
+
+
+def _reasons(decision: ReviewDecision, language: Language) -> str:
+    stated = decision.reasons
+    if isinstance(stated, str):
+        return stated
+    return stated.en if language == "en" else stated.zh
 
 
 def _change(decision: ReviewDecision) -> str:

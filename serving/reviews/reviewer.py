@@ -44,8 +44,18 @@ def check_may_answer(review: Review, rows: Sequence[Entry], caller: Caller) -> N
     if review.asked_by != "customer":
         return
     asker = _asker(review, rows)
-    if _is_same(asker, caller.actor):
+    if is_same_person(asker, caller.actor):
         raise forbidden("the owner of this key asked for the review: another person has to answer")
+
+
+def is_same_person(one: str | None, other: str | None) -> bool:
+    """Return whether two names are of one person; capital letters make no difference.
+
+    A spelling must not make two persons of one, nor keep one from going on with the own work.
+    """
+    if one is None or other is None:
+        return one is other
+    return one.casefold() == other.casefold()
 
 
 def _asker(review: Review, rows: Sequence[Entry]) -> str:
@@ -53,8 +63,3 @@ def _asker(review: Review, rows: Sequence[Entry]) -> str:
     # Rows of earlier versions name the key only.
     of_key = f"key {opened.caller}"
     return str(opened.metadata.get(_ACTOR, of_key))
-
-
-def _is_same(one: str, other: str) -> bool:
-    # "li na" and "Li Na" are taken for one person: a spelling must not make two of them.
-    return one.casefold() == other.casefold()

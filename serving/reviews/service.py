@@ -34,7 +34,12 @@ from serving.reviews.in_force import (
 from serving.reviews.notice import ReviewDecision, outcome_notice
 from serving.reviews.past_decision import AnswerAgain, earlier_of, full_vector_of, past_bundle
 from serving.reviews.queries import ReviewQueries
-from serving.reviews.reviewer import actor_metadata, check_may_answer, reviewer_name
+from serving.reviews.reviewer import (
+    actor_metadata,
+    check_may_answer,
+    is_same_person,
+    reviewer_name,
+)
 from serving.reviews.workflow import (
     DAYS_TO_DECIDE,
     STEPS,
@@ -111,7 +116,7 @@ class Reviews:
         Raises ApiError (409) if another review of the customer is not answered yet.
         """
         rows = await self.queries.about(decision_id, context.caller)
-        now, review_id = _now(), str(uuid.uuid4())
+        now, review_id = datetime.datetime.now(datetime.UTC), str(uuid.uuid4())
         corrected: bytes | None = None
         if body.statements is not None:
             decide = functools.partial(self._decide_again, rows[0], body, now)
@@ -160,7 +165,7 @@ class Reviews:
         step = await self._step("started", review_id, context)
         check_may_answer(step.review, step.rows, context.caller)
         taken_by = reviewer_name(context.caller, body.reviewer)
-        if step.review.reviewer != body.instead_of:
+        if not is_same_person(step.review.reviewer, body.instead_of):
             raise conflict(_why_not_taken(step.review.reviewer, taken_by, body.instead_of))
         recorded = body.model_copy(update={"reviewer": taken_by})
         await self._append_step(step.entry(recorded), context)
@@ -188,7 +193,7 @@ class Reviews:
         step = await self._step("resolution", review_id, context)
         check_may_answer(step.review, step.rows, context.caller)
         reviewer = reviewer_name(context.caller, body.reviewer)
-        if step.review.reviewer != reviewer:
+        if not is_same_person(step.review.reviewer, reviewer):
             raise conflict(
                 "another person has taken it: "
                 "to take it over, start it again and say instead_of whom"
@@ -230,7 +235,7 @@ class Reviews:
         subject = rows[0] if body.review_id is None else _resolution_row(rows, body.review_id)
         if subject.due is None:
             raise conflict("there is nothing to tell of this decision: the limit was kept")
-        now = _now()
+        now = datetime.datetime.now(datetime.UTC)
         _check_sent_at(body, subject.at, now)
         metadata = {
             "sent_at": body.sent_at,
@@ -303,7 +308,7 @@ class Reviews:
             months = {request.account_id: [statement.month for statement in request.statements]}
             raise statement_error(error, months, {request.account_id: "$"}) from None
         except PriorError as error:
-            message = f"they contradict what was in force: {error.field}: {error.problem}"
+            message = f"they contradict what was in force: {error.field}: expected {error.expected}"
             raise invalid("statements", message) from None
 
     async def _recall(self, account_id: str, context: RequestContext) -> Memory:
@@ -322,7 +327,7 @@ class Reviews:
             raise conflict(
                 f"expected a review that is {expected}, this one is {_in_words(review.state)}"
             )
-        return _Step(kind, review, rows, context, _now())
+        return _Step(kind, review, rows, context, datetime.datetime.now(datetime.UTC))
 
     async def _append_step(self, entry: NewEntry, context: RequestContext) -> None:
         taken = "somebody else was quicker: look at the review again"
@@ -371,7 +376,7 @@ def _why_not_taken(reviewer: str | None, taken_by: str, instead_of: str | None) 
         return "nobody has taken it yet: expected no instead_of"
     if instead_of is not None:
         return "another person has taken it than instead_of says"
-    if reviewer == taken_by:
+    if is_same_person(reviewer, taken_by):
         return "the same person has taken it already"
     return "another person has taken it: to take it over, say instead_of whom"
 
@@ -386,10 +391,6 @@ def _check_sent_at(
     # `sent_at` has no fraction of a second.
     if not decided_at.replace(microsecond=0) <= sent_at <= now:
         raise invalid("sent_at", "expected a time from when it was decided, up to now")
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
 
 
 def _in_words(state: State) -> str:

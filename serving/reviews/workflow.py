@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,15 +43,16 @@ class Resolution:
     decision) or ``amend`` (another limit). `limit` is in force after it, CNY. `notice` is the
     notice to the customer as JSON, and `resolution_id` the id of the row.
 
-    `limit`, `reviewer`, `reasons` and `notice` are None if the person was erased; `notice` also if
-    a version of the service without notices stored the row.
+    `reasons` are one text, or one by language. `limit`, `reviewer`, `reasons` and `notice` are None
+    if the person was erased; `notice` also if a version of the service without notices stored the
+    row.
     """
 
     resolution_id: str
     outcome: ReviewOutcome
     limit: float | None
     reviewer: str | None
-    reasons: str | None
+    reasons: str | Mapping[str, str] | None
     at: datetime.datetime
     notice: dict[str, Any] | None
 

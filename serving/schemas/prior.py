@@ -57,7 +57,7 @@ class Prior(Strict):
         Field(description="day of the decision on the latest one; null if none is in force"),
     ]
     log_odds: Annotated[
-        float | None,
+        Annotated[float, Field(ge=-prior.LARGEST_LOG_ODDS, le=prior.LARGEST_LOG_ODDS)] | None,
         Field(description="of the latest cut or referral; null = unknown"),
     ]
     limit_after: Annotated[
@@ -81,7 +81,9 @@ class Prior(Strict):
     ]
     referred_on: Annotated[
         datetime.date | None,
-        Field(description="day on which a person was last asked; null = never"),
+        Field(
+            description="day on which a person was last asked, or overturned a cut; null = never"
+        ),
     ]
     review_on: Annotated[
         datetime.date | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from features.limits import LARGEST_AMOUNT
 from features.schema import LONGEST_WINDOW
@@ -35,6 +35,24 @@ _UTC_SECOND = (
 )
 _REASON = "My income of August was not counted."
 _REVIEW_ID = "0192f3a0-1111-4222-8333-444455556666"
+
+
+class WordsInBoth(Strict):
+    """The same words in the two languages of a letter."""
+
+    en: Words
+    zh: Words
+
+
+def _kind_of_reasons(stated: object) -> str:
+    # No name of a field: the path of a fault leaves it out.
+    return "in both" if isinstance(stated, dict | WordsInBoth) else "one text"
+
+
+Reasons = Annotated[
+    Annotated[Words, Tag("one text")] | Annotated[WordsInBoth, Tag("in both")],
+    Discriminator(_kind_of_reasons),
+]
 
 
 class ReviewRequest(ApiRequest):
@@ -107,7 +125,13 @@ class ResolutionRequest(ApiRequest):
         ),
     ]
     reasons: Annotated[
-        Words, Field(description="the reviewer's reasons, for the customer and the audit log")
+        Reasons,
+        Field(
+            description=(
+                "the reviewer's reasons, for the customer and the audit log; one text is in the "
+                "letter in both languages as it is"
+            )
+        ),
     ]
     new_limit: Annotated[
         Limit | None,
@@ -195,7 +219,7 @@ class ResolutionNote(Strict):
     outcome: ReviewOutcome
     limit: Annotated[float, Field(description="in force after it, CNY")]
     reviewer: str
-    reasons: str
+    reasons: Annotated[str | Text, Field(description="as the reviewer stated them")]
     at: str
     notice: Annotated[
         OutcomeNotice | None,

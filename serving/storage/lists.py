@@ -1,6 +1,7 @@
 """The rows that lists show: kept by triggers, so that a list reads one page and no more.
 
-``open_notices`` has the rows with a notice that nobody has sent, ``review_states`` each review with
+``open_notices`` has the rows with a notice that nobody has sent and that is still true: what says
+that a person will decide is void once a person has decided. ``review_states`` each review with
 its present state, ``due_accounts`` each account with something in force, and the day of the next
 look at it. All follow from ``entries``. A query that derived them would read every notice that was
 ever sent, every review that was ever answered, and every decision of every account, before it found
@@ -64,7 +65,9 @@ _LOOK = f"CASE WHEN {{has_look}} THEN {{look}} WHEN {_EARLIER_CUT} THEN {{earlie
 def _of_row(template: str, dialect: str, row: str) -> str:
     """Fill in what a template takes from a row."""
     fields = {name: text.format(row=row) for name, text in _FIELDS[dialect].items()}
-    return template.format(row=row, review=_REVIEW[dialect].format(row=row), **fields)
+    fields["review"] = _REVIEW[dialect].format(row=row)
+    fields["decided_action"] = _FIELDS[dialect]["action"].format(row="decided")
+    return template.format(row=row, **fields)
 
 
 # Name, table, event, condition, statement. Both databases take the same text.
@@ -83,6 +86,15 @@ _RULES = (
         "NEW.kind = 'notification'",
         "DELETE FROM open_notices WHERE (tenant, due, seq) IN "
         f"(SELECT tenant, due, seq FROM entries WHERE entry_id = {_TOLD})",
+    ),
+    (
+        "lists_remove_void_notice",
+        "entries",
+        "INSERT",
+        "NEW.kind = 'resolution'",
+        "DELETE FROM open_notices WHERE (tenant, due, seq) IN "
+        "(SELECT decided.tenant, decided.due, decided.seq FROM entries AS decided "
+        "WHERE decided.entry_id = NEW.subject AND {decided_action} = 'review')",
     ),
     (
         "lists_add_review",
@@ -142,14 +154,18 @@ _NOT_ERASED = (
 )
 # What the tables have to hold, from `entries` alone: for records that were made without them, and
 # to verify the tables.
-OPEN_NOTICES = (
+_OPEN_NOTICES = (
     "SELECT listed.tenant, listed.due, listed.seq FROM entries AS listed "
     f"WHERE listed.due IS NOT NULL AND {_NOT_ERASED} AND NOT EXISTS "
     "(SELECT 1 FROM entries AS told WHERE told.slot = 'told:' || listed.entry_id) AND NOT EXISTS "
     "(SELECT 1 FROM entries AS told WHERE told.subject = listed.entry_id "
     "AND told.kind <> 'decision' AND told.kind = 'notification' "
     # Not "IS NULL": SQLite would search the index of the column, where most rows are null.
-    "AND coalesce(told.slot, '') = '')"
+    "AND coalesce(told.slot, '') = '') "
+    # The notice of a decision that a person has made by now.
+    "AND NOT (listed.kind = 'decision' AND coalesce({action}, '') = 'review' AND EXISTS "
+    "(SELECT 1 FROM entries AS answer WHERE answer.subject = listed.entry_id "
+    "AND answer.kind <> 'decision' AND answer.kind = 'resolution'))"
 )
 _REVIEW_STATES = (
     "SELECT listed.tenant, coalesce("
@@ -181,7 +197,7 @@ def list_queries(dialect: str) -> dict[str, str]:
     later = _of_row(_HAS_LOOK, dialect, "later")
     looks = _DUE_ACCOUNTS.replace("{later_has_look}", later)
     return {
-        "open_notices": OPEN_NOTICES,
+        "open_notices": _of_row(_OPEN_NOTICES, dialect, "listed"),
         "review_states": _REVIEW_STATES.format(review=_REVIEW[dialect].format(row="step")),
         "due_accounts": _of_row(looks, dialect, "listed"),
     }

@@ -206,6 +206,11 @@ def _order_rows_of_persons(connection: sa.Connection) -> None:
     connection.exec_driver_sql("DROP INDEX IF EXISTS ix_entries_person")
 
 
+def _drop_void_notices(connection: sa.Connection) -> None:
+    lists.create_triggers(connection)
+    lists.fill(connection)
+
+
 # MIGRATIONS[n] turns version n into version n + 1. A released migration is never changed.
 #
 # A new database gets all of today's METADATA in MIGRATIONS[0], then runs every later migration.
@@ -218,6 +223,7 @@ MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
     _add_lists,
     _add_memory,
     _order_rows_of_persons,
+    _drop_void_notices,
 )
 
 

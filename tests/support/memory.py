@@ -109,6 +109,7 @@ def _put_in_force(account: Account, outcome: Outcome, place: int, today: datetim
     if person_confirms(outcome, place):
         confirmed = replace(
             change,
+            decision_id=f"{change.decision_id}-answer",
             limit=limit,
             suspended=suspended,
             refers=False,

@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 
 from features.months import add_months
 from serving.audit_log.entry import Entry, NewEntry
-from serving.decision.policy.prior import Change, Prior, after
+from serving.decision.policy.prior import Change, Prior, after, after_overturn
 
 DECIDED_ON = "decided_on"  # in the metadata of an event: its day on the lender's clock
 REVIEW_ON = "review_on"  # and the day of the next look; null = nothing is in force
@@ -99,8 +99,11 @@ def after_outcome(
             before = after(before, decision.change)
         if before is not None:
             # Statements still show the limit of the decision. An earlier cut keeps its day.
-            first_day = max(before.in_force_from, decided_on(outcome))
-            return replace(before, in_force_from=first_day)
+            on = decided_on(outcome)
+            kept = replace(before, in_force_from=max(before.in_force_from, on))
+            if decision.refers:
+                return kept
+            return after_overturn(kept, on, decision.answer["log_odds"])
     change = outcome_change(prior, outcome, decision)
     if not is_newest and (prior is None or change.limit <= prior.limit_in_force):
         # Later decisions gave back as much already: a review never costs the customer anything.
@@ -108,7 +111,11 @@ def after_outcome(
     is_suspended = prior is not None and prior.suspended
     if (change.limit, change.suspended) == (change.limit_before, is_suspended):
         return prior
-    return after(prior, change)
+    following = after(prior, change)
+    if following is None or following.cuts:
+        return following
+    # A person has given back all of it, whether the outcome is called overturn or amend.
+    return after_overturn(following, change.on, decision.answer["log_odds"])
 
 
 def outcome_change(prior: Prior | None, outcome: Entry | NewEntry, decision: Decided) -> Change:

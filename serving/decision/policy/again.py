@@ -2,7 +2,8 @@
 
 Nobody is cut twice for one thing: after a cut or a referral, the model does neither again within
 ``cut.again_after_months`` unless the log-odds rose by ``cut.again_if_worse`` since, and after these
-months only if they rose at all.  Rules do not ask here: they may cut at any time.
+months only if they rose at all.  Where a person overturned a cut, it is the same.  Rules may cut at
+any time, but not on statements that a person was asked about.
 """
 
 from __future__ import annotations
@@ -37,6 +38,18 @@ def may_refer_again(account: Account, policy: Policy, today: datetime.date) -> b
     if referred_on is None:
         return True
     return _may_act_again(referred_on, account, policy, today)
+
+
+def is_answered(account: Account, policy: Policy, today: datetime.date) -> bool:
+    """Whether a person was asked about these statements, or has overturned a cut on them.
+
+    A rule then waits for later statements, unless the account has become clearly worse.
+    """
+    referred_on = _referred_on(account)
+    if referred_on is None:
+        return False
+    known_to_person = add_months(account.as_of.replace(day=1), 1) <= referred_on
+    return known_to_person and not _may_act_again(referred_on, account, policy, today)
 
 
 def may_refer_for_return(account: Account, policy: Policy, today: datetime.date) -> bool:

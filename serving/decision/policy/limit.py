@@ -33,7 +33,8 @@ class Account:
     ``probability`` is in (0, 1); ``features`` are values by name, NaN = unknown; ``prior`` is what
     earlier decisions left in force, and ``log_odds_without_cut`` are the log-odds of the account as
     if its limit had not been cut, None where they are not needed
-    (:mod:`serving.decision.policy.without_cut`).
+    (:mod:`serving.decision.policy.without_cut`).  ``implausible``: the last statement says what
+    cannot be (:mod:`serving.decision.policy.rules`).
     """
 
     product: str
@@ -42,6 +43,7 @@ class Account:
     features: Mapping[str, float]
     prior: Prior | None = None
     log_odds_without_cut: float | None = None
+    implausible: bool = False
 
     @property
     def log_odds_measured(self) -> float:

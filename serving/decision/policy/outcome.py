@@ -25,7 +25,6 @@ With a cut in force, limit and balance are those from before the first such cut,
 asked again gets the same answer (:mod:`serving.decision.policy.again` says when there is a second
 cut).  What was taken comes back by :mod:`serving.decision.policy.restore`.  From the prior's
 ``review_on`` on, an account whose limit does not come back is told why.
-
 Hard rules come first.  This file contains no numbers: all are in policy.toml.
 """
 
@@ -40,8 +39,7 @@ import numpy as np
 
 from features.months import add_months, months_between
 from serving.decision.config.policy import Policy, ReviewSettings, RuleHit
-from serving.decision.policy import restore
-from serving.decision.policy.again import may_cut_again, may_refer_again, may_refer_for_return
+from serving.decision.policy import again, restore
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
 from serving.decision.policy.limit import Account, grid_up, smallest_cut
 from serving.decision.policy.one_limit import limits_of
@@ -130,7 +128,9 @@ def refer_to_reviewer(
     today = local_date(decided_at, policy)
     by_rules_alone = bool(outcome.hits) and not outcome.by_model
     gives_back = outcome.action == "restore"
-    may_refer = may_refer_for_return if gives_back or outcome.looked else may_refer_again
+    may_refer = (
+        again.may_refer_for_return if gives_back or outcome.looked else again.may_refer_again
+    )
     if outcome.action != "review" and not may_refer(account, policy, today):
         acts = outcome.action in ("reduce", "suspend")
         return outcome if acts and by_rules_alone else _keep_without_model(account, policy, today)
@@ -230,7 +230,7 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
         suspends=suspends,
         suspended=was_suspended,
     )
-    may_refer = may_refer_again(account, case.policy, case.today)
+    may_refer = again.may_refer_again(account, case.policy, case.today)
     if grounds and may_refer:
         return replace(
             kept,
@@ -241,7 +241,7 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
             by_model=by_model,
             review_because=grounds,
         )
-    if not is_cut or grounds:
+    if not is_cut or grounds or again.is_answered(account, case.policy, case.today):
         return _keep_or_restore(case, replace(kept, suspends=False) if suspends else kept)
     return replace(
         kept,
@@ -266,7 +266,7 @@ def _remember(case: _Case, model: _ModelResult) -> _ModelResult:
     if account.prior is None:
         return model
     limit, measured = account.limit, account.limit_measured
-    if _is_suspended(account) or not may_cut_again(account, policy, case.today):
+    if _is_suspended(account) or not again.may_cut_again(account, policy, case.today):
         return _ModelResult(limit, near_cut_off=False, suspends=False)
     if account.cut_in_force is None:
         return model
@@ -375,11 +375,11 @@ def _decided_by_model(model: _ModelResult, rules: RuleResult, limit: float) -> b
 def _grounds_for_review(case: _Case, cut: _Cut) -> tuple[str, ...]:
     """The grounds on which a person decides about a cut."""
     account, review = case.account, case.policy.review
-    months_old = months_between(account.as_of, case.today)
     grounds = {
         "near_cut_off": cut.near_cut_off,
         "high_impact": cut.reduction > review.high_impact_amount,
-        "stale_data": months_old > review.stale_months,
+        "stale_data": months_between(account.as_of, case.today) > review.stale_months,
+        "implausible_data": account.implausible,
     }
     if cut.by_model:
         grounds |= _grounds_against_model(account, cut, review)

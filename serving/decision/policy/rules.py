@@ -1,4 +1,9 @@
-"""The hard rules of the policy: which apply to an account, and the limit that they allow."""
+"""The hard rules of the policy: which apply to an account, and the limit that they allow.
+
+One rule is here and not in policy.toml: no machine takes a limit on a statement that says what
+cannot be (the ground ``implausible_data``).  Its list is short on purpose, and no account of the
+UCI Taiwan data or of the default simulation is on it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.types import Mask
+from features.window import Window
 from serving.decision.config.policy import Policy, Rule, RuleHit
 from serving.decision.policy.limit import (
     Account,
@@ -14,6 +21,12 @@ from serving.decision.policy.limit import (
     grid_up,
     next_balance_of,
 )
+
+# A payment gets 31 days later in a month at most; a delay in steps of 30 days may be rounded up.
+_MOST_DAYS_MORE = 62
+# So long a delay is of a bill that the statement before still showed.
+_DAYS_OF_OLDER_BILL = 60
+_TOLERANCE = 0.005  # CNY: half of the smallest amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,27 @@ class RuleResult:
         Empty where no rule suspends.
         """
         return self.suspending + self.capping(limit) if self.suspending else ()
+
+
+def find_implausible(window: Window) -> Mask:
+    """Whether each account's last statement is implausible, bool (accounts,).
+
+    It is, if
+
+    - ``days_past_due`` is more than 62 days above that of the statement before;
+    - 60 days or more are past due, and nothing is owed on it or on the statement before;
+    - ``minimum_due`` is above the balance.
+
+    What is unknown, as in a first statement the one before, makes nothing implausible.
+    """
+    days, owed = window.now("days_past_due"), np.maximum(window.now("balance"), 0.0)
+    # Comparisons with an unknown value (NaN) are false.
+    grew = days > window.ago("days_past_due", 1) + _MOST_DAYS_MORE
+    owed_nothing = (owed == 0.0) & (window.ago("balance", 1) <= 0.0)
+    without_debt = (days >= _DAYS_OF_OLDER_BILL) & owed_nothing
+    more_due = window.now("minimum_due") > owed + _TOLERANCE
+    implausible: Mask = grew | without_debt | more_due
+    return implausible
 
 
 def apply_rules(account: Account, policy: Policy) -> RuleResult:

@@ -335,6 +335,23 @@ def test_an_answer_before_a_cut_takes_effect_keeps_its_day(
     assert following["prior"]["in_force_from"] == decision["effective_on"]
 
 
+def test_an_account_is_not_cut_again_for_what_a_person_overturned(
+    client: ReviewClient, cut_request: Json
+) -> None:
+    request = cut_request | {"account_id": "overturned"}
+    asked = {name: value for name, value in request.items() if name != "prior"}
+    decision = client.decide(request)
+    reasons = {"en": "The income was proven.", "zh": "收入已核实。"}
+    resolved = client.resolve(client.open_review(decision), outcome="overturn", reasons=reasons)
+    assert resolved["resolution"]["reasons"] == reasons
+    assert reasons["en"] not in resolved["resolution"]["notice"]["text"]["zh"]
+    following = client.http.post("/v1/decisions", json=asked).json()
+    assert (following["action"], following["notice"]) == ("keep", None)
+    assert following["new_limit"] == decision["credit_limit"]
+    # The control: without the memory of the answer, the same statements are cut.
+    assert client.decide(request)["action"] == decision["action"]
+
+
 def test_a_person_takes_no_more_than_the_policy_proposed(
     client: ReviewClient, referred_request: Json
 ) -> None:
@@ -417,6 +434,8 @@ def test_a_referred_decision_opens_a_review_by_the_policy(
     assert due["kind"] == "adverse_action"
     assert due["send_by"] == notice["send_by"] < notice["effective_on"]
     assert due["overdue"] is False
+    # "Nothing changes yet" is no longer true.
+    assert decision["decision_id"] not in [one["notice_id"] for one in client.unsent_notices()]
 
 
 def test_a_customers_review_replaces_the_policys(

@@ -147,6 +147,17 @@ def test_an_overturned_cut_leaves_nothing_in_force(log: AuditLog) -> None:
     found = prior_of(log)
     assert found is not None
     assert (found.cuts, found.limit_in_force, found.in_force_from) == (False, 20_000, LATER)
+    # What the person was asked is remembered, as a referral is.
+    assert (found.referred_on, found.log_odds) == (LATER, LOG_ODDS)
+
+
+def test_a_cut_that_a_person_gives_back_whole_is_remembered_as_an_overturned_one(
+    log: AuditLog,
+) -> None:
+    resolve(log, cut_of(log), "amend", 20_000.0)
+    found = prior_of(log)
+    assert found is not None
+    assert (found.cuts, found.referred_on, found.log_odds) == (False, LATER, LOG_ODDS)
 
 
 def test_an_overturned_second_cut_leaves_the_first_in_force(log: AuditLog) -> None:
@@ -155,7 +166,7 @@ def test_an_overturned_second_cut_leaves_the_first_in_force(log: AuditLog) -> No
     resolve(log, cut_of(log, (8_000.0, 5_000.0)), "overturn")
     assert first is not None
     # The limit that the first cut left, from the day of the outcome on.
-    assert prior_of(log) == replace(first, in_force_from=LATER)
+    assert prior_of(log) == replace(first, in_force_from=LATER, referred_on=LATER)
 
 
 def test_an_amended_cut_is_a_step_back(log: AuditLog) -> None:

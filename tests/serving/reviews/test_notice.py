@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,9 @@ from serving.decision.config.reasons import Text
 from serving.decision.notice import LANGUAGES
 from serving.decision.reasons.wording import day
 from serving.reviews.notice import Announced, ReviewDecision, outcome_notice
-from serving.schemas.review import Asker, ReviewOutcome
+from serving.schemas.base import parse
+from serving.schemas.review import Asker, ResolutionRequest, ReviewOutcome, WordsInBoth
+from serving.web.errors import ApiError
 from tests.support.policies import POLICY
 
 DECIDED_ON = datetime.date(2026, 11, 7)
@@ -135,3 +138,29 @@ def test_an_answer_below_the_announced_limit_is_a_cut_of_its_own() -> None:
         "Your credit limit is lowered from CNY 22,500 to CNY 15,700. "
         "The new limit applies from 2 December 2026."
     )
+
+
+def test_reasons_are_in_the_language_of_the_letter() -> None:
+    reasons = WordsInBoth(en="The income was proven.", zh="收入已核实。")
+    decision = ReviewDecision(ACCOUNT, "customer", "overturn", 3500.0, 21500.0, reasons)
+    text = outcome_notice(decision, DECIDED_ON, TODAY, POLICY)["text"]
+    assert "The reasons: The income was proven." in text["en"].split("\n\n")
+    assert "理由：收入已核实。" in text["zh"].split("\n\n")
+    assert "proven" not in text["zh"]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "path"),
+    [
+        ({"en": "Proven.", "zh": " "}, "$.reasons.zh"),
+        ({"en": "Proven."}, "$.reasons.zh"),
+        ({"en": "Proven.", "zh": "x", "fr": "x"}, "$.reasons.fr"),
+        (" ", "$.reasons"),
+        (1, "$.reasons"),
+    ],
+)
+def test_wrong_reasons_are_refused_with_their_path(reasons: object, path: str) -> None:
+    body = {"reviewer": "Li Na", "outcome": "overturn", "reasons": reasons}
+    with pytest.raises(ApiError) as refused:
+        parse(ResolutionRequest, json.dumps(body).encode())
+    assert [fault.path for fault in refused.value.problem.errors] == [path]

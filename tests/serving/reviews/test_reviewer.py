@@ -199,3 +199,23 @@ def test_without_any_key_nobody_is_told_apart(desk: Desk) -> None:
     resolution = desk.read(review_id).resolution
     assert resolution is not None
     assert resolution.reviewer == "Li Na"
+
+
+def test_capital_letters_make_no_second_person(desk: Desk) -> None:
+    review_id = desk.ask(APP)
+    desk.take(review_id, LI_NA)
+    small = Caller("k-small", "lender", SCOPES, "li na")
+    with pytest.raises(ApiError) as refused:
+        desk.take(review_id, small)
+    assert refused.value.problem.errors[0].message == "the same person has taken it already"
+    with pytest.raises(ApiError):  # the control
+        desk.overturn(review_id, WANG_WEI)
+    desk.overturn(review_id, small)
+    assert desk.read(review_id).state == "resolved"
+
+
+def test_a_review_is_taken_over_from_a_name_in_other_capitals(desk: Desk) -> None:
+    review_id = desk.ask(APP)
+    desk.take(review_id, LI_NA)
+    desk.take(review_id, WANG_WEI, instead_of="LI NA")
+    assert desk.read(review_id).reviewer == "Wang Wei"

@@ -66,8 +66,9 @@ def schema_depth(
         name = schema["$ref"].rpartition("/")[2]
         assert name not in above, f"{name} contains itself"
         return schema_depth(definitions[name], definitions, (*above, name))
-    if "anyOf" in schema:
-        return max(schema_depth(option, definitions, above) for option in schema["anyOf"])
+    options = schema.get("anyOf", schema.get("oneOf"))
+    if options is not None:
+        return max(schema_depth(option, definitions, above) for option in options)
     if "const" in schema or "enum" in schema:
         return 0
     match schema["type"]:

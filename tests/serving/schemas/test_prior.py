@@ -112,6 +112,7 @@ WRONG: list[tuple[str, Any]] = [
     ("balance_before", None),
     ("first_cut_on", "2026-05"),
     ("last_cut_on", 20260703),
+    ("log_odds", 1e300),
     ("in_force_from", None),
     ("suspended", 0),
     ("restored_on", ""),

@@ -18,6 +18,7 @@ from serving.storage.database import Database
 from serving.storage.lists import find_wrong_rows
 from serving.storage.tables import due_accounts, open_notices, review_states
 from tests.support.each import each
+from tests.support.events import decision, outcome
 from tests.support.records import NOW, append, settings_in
 
 TENANTS = ("north", "south")
@@ -75,7 +76,15 @@ class Oracle:
             self.reviews[review.entry_id] = review, seq, AFTER[entry.kind]
         if entry.kind in LOOKS:
             self._look(entry)
+        if entry.kind == "resolution":
+            self._forget_void_notice(entry)
         return entry
+
+    def _forget_void_notice(self, answer: NewEntry) -> None:
+        """A person has decided: the notice that a person will decide is void."""
+        noticed, _ = self.notices.get(answer.subject, (None, 0))
+        if noticed is not None and noticed.metadata.get("action") == "review":
+            del self.notices[answer.subject]
 
     def _look(self, entry: NewEntry) -> None:
         """Draw what the entry says about the next look at its account."""
@@ -215,6 +224,27 @@ def test_the_lists_follow_from_the_entries(log: AuditLog, seed: int) -> None:
     states = {state for _, state, _ in oracle.expected()[1]}
     assert states == {"open", "in_review", "resolved", "withdrawn"}
     assert len(oracle.expected()[2]) > 3
+
+
+def test_the_notice_that_a_person_will_decide_is_void_once_a_person_has(log: AuditLog) -> None:
+    referral = decision("acct-1", "review", (20_000.0, 20_000.0))
+    cut = decision("acct-2", "reduce", (20_000.0, 8_000.0))
+    append(log, [referral, cut])
+    before, *_ = stored(log.database)
+    assert {seq for _, _, seq in before} == {1, 2}
+    append(log, [outcome(referral, "overturn"), outcome(cut, "overturn")])
+    after, *_ = stored(log.database)
+    assert {seq for _, _, seq in after} == {2, 3, 4}
+    # In a record of an earlier version it is on the list still.
+    with log.database.writing() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO open_notices (tenant, due, seq) SELECT tenant, due, seq FROM entries "
+            "WHERE seq = 1"
+        )
+        connection.exec_driver_sql("UPDATE schema_version SET version = 6")
+    address = log.database.url.render_as_string(hide_password=False)
+    with contextlib.closing(Database(address)) as migrated:
+        assert stored(migrated)[0] == after
 
 
 def test_a_log_without_the_tables_gets_them_filled(log: AuditLog) -> None:

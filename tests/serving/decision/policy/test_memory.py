@@ -14,7 +14,8 @@ from serving.decision.config.policy import Condition, Rule
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply, apply_many, change_of, refer_to_reviewer
-from serving.decision.policy.prior import Prior, after, check_prior
+from serving.decision.policy.prior import Prior, after, after_overturn
+from serving.decision.policy.prior.check import check_prior
 from serving.decision.policy.rules import apply_rules
 from serving.decision.scoring.score import logit
 from tests.support.each import each
@@ -228,6 +229,51 @@ def test_a_further_cut_leaves_the_present_balance_and_its_head_room() -> None:
     assert again.action == "reduce"
     assert again.new_limit >= owed * (1 + POLICY.cut.headroom)
     assert ask(account, 1, 0.55).new_limit < again.new_limit
+
+
+def given_back(outcome: Outcome, account: Account) -> Prior:
+    """The prior after a cut, all of which was given back on the same day."""
+    cut = change_of(outcome, account, "cut", TODAY)
+    whole = replace(
+        cut,
+        limit_before=cut.limit,
+        limit=cut.limit_before,
+        suspended=False,
+        effective_on=TODAY,
+        review_on=None,
+    )
+    back = after(after(None, cut), whole)
+    assert back is not None
+    return back
+
+
+def test_nobody_is_cut_again_for_what_a_person_overturned() -> None:
+    asked = make_account(at(0.3))
+    first = apply(asked, POLICY, DECIDED_AT)
+    assert first.action == "reduce"
+    back = given_back(first, asked)
+    assert ask(replace(asked, prior=back), 1, asked.probability).action == "reduce"  # the control
+    kept = replace(asked, prior=after_overturn(back, TODAY, logit(asked.probability)))
+    rise = {step: move(asked.probability, step) for step in (0.0, 0.49, 0.5)}
+    for months in (0, 1, 5):
+        for step in (0.0, 0.49):
+            assert ask(kept, months, rise[step]).action == "keep"
+        assert ask(kept, months, rise[0.5]).action in ("reduce", "review", "suspend")
+    assert ask(kept, 6, rise[0.49]).action in ("reduce", "review", "suspend")
+
+
+def test_a_rule_waits_for_statements_that_the_person_did_not_have() -> None:
+    late = make_account(at(-2.0))
+    late = replace(late, features={**late.features, **LATE, "days_past_due_now": 60.0})
+    first = apply(late, POLICY, DECIDED_AT)
+    assert (first.action, first.by_model) == ("suspend", False)
+    back = given_back(first, late)
+    assert ask(replace(late, prior=back), 0, late.probability).action == "suspend"  # the control
+    kept = replace(late, prior=after_overturn(back, TODAY, logit(late.probability)))
+    assert ask(kept, 0, late.probability).action == "keep"
+    # A later statement, or a clear rise on the same ones.
+    assert ask(kept, 1, late.probability).action == "suspend"
+    assert ask(kept, 0, move(late.probability, 0.5)).action == "suspend"
 
 
 def test_rules_cut_at_any_time() -> None:

@@ -223,3 +223,17 @@ def test_a_referral_keeps_the_limit_and_adds_its_grounds() -> None:
     assert referred.proposed_limit == outcome.new_limit
     assert referred.review_because == ("unmapped_reason",)
     assert referred.effective_on is None
+
+
+def test_a_person_decides_on_an_implausible_statement() -> None:
+    late = make_account(0.01)
+    late = replace(late, features={**late.features, "days_past_due_now": 3650.0})
+    assert outcome_of(late).action == "suspend"
+    by_rule = outcome_of(replace(late, implausible=True))
+    assert (by_rule.action, by_rule.review_because) == ("review", ("implausible_data",))
+    risky = make_account(0.4)
+    assert outcome_of(risky).action == "reduce"
+    by_model = outcome_of(replace(risky, implausible=True))
+    assert (by_model.action, by_model.review_because) == ("review", ("implausible_data",))
+    # Nothing is taken, so there is nothing to decide.
+    assert outcome_of(replace(make_account(0.01), implausible=True)).action == "keep"

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -14,15 +15,13 @@ from features.months import add_months
 from serving.decision.policy.prior import (
     MOST_DECISIONS,
     Change,
-    LatestStatement,
     Prior,
     PriorError,
     after,
-    check_prior,
-    check_priors,
     limit_in_force,
     up_to_date,
 )
+from serving.decision.policy.prior.check import LatestStatement, check_prior, check_priors
 from tests.support.each import each
 
 START = datetime.date(2026, 1, 5)
@@ -270,6 +269,11 @@ CONTRADICTIONS: list[tuple[Prior, str, dict[str, Any]]] = [
     (CUT, "review_on", {"review_on": START - datetime.timedelta(days=1)}),
     (CUT, "referred_on", {"referred_on": TOMORROW}),
     (CUT, "decisions", {"decisions": ("id",) * (MOST_DECISIONS + 1)}),
+    (CUT, "decisions", {"decisions": ("id-0", "id-1", "id-0")}),
+    (CUT, "log_odds", {"log_odds": 1e300}),
+    (CUT, "log_odds", {"log_odds": -100.1}),
+    (CUT, "in_force_from", {"in_force_from": datetime.date(2099, 4, 1)}),
+    (NOT_CUT, "in_force_from", {"in_force_from": datetime.date(2027, 10, 6)}),
     (NOT_CUT, "suspended", {"suspended": True}),
     (NOT_CUT, "restored_on", {"restored_on": START}),
     (NOT_CUT, "review_on", {"review_on": START}),
@@ -288,8 +292,10 @@ def test_a_contradiction_is_refused_with_its_field(
     with pytest.raises(PriorError) as caught:
         check_prior(contradictory, AS_OF, 12_000.0, TODAY)
     assert caught.value.field == field
-    assert "expected" in caught.value.problem
-    assert "got" in caught.value.problem
+    assert f"{field}: expected {caught.value.expected}, got " in str(caught.value)
+    # What is expected goes into the answer to a request, and repeats no amount or day of it.
+    known = {"64", "-100", "100", "12", "0"}
+    assert set(re.findall(r"-?[0-9]+", caught.value.expected)) <= known
 
 
 def test_an_error_among_several_priors_names_the_account() -> None:

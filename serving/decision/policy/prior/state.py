@@ -2,7 +2,6 @@
 
     prior, change -> after() -> prior of the next decision, None if nothing is to be remembered
     prior, latest statement -> up_to_date() -> prior, without a cut that the lender has taken back
-    prior, latest statement -> check_prior() -> None, or PriorError with the field
     prior, latest statement -> limit_in_force() -> the limit that a decision starts from
 
 A decision is pure, so its memory is an argument.  The service takes it from the audit log, an app
@@ -15,12 +14,11 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 _AS_TEXT = json.JSONEncoder(default=str)
 MOST_DECISIONS = 64  # ids in a prior; of more, the first and the latest are kept
+LARGEST_LOG_ODDS = 100.0  # far beyond those of any probability that differs from 0 and 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,8 @@ class Prior:
         in_force_from: The first day of it; statements of months that end before show another.
         suspended: Whether no new drawing is allowed.
         restored_on: The day of the latest step back since ``last_cut_on``; None = there was none.
-        referred_on: The day on which the account was last referred to a person; None = never.
+        referred_on: The day on which the account was last referred to a person, or on which a
+            person overturned a cut; None = never.
         review_on: The day of the next look; None if no cut is in force.
         decisions: The ids of the decisions that this follows from, the earliest first.
     """
@@ -81,26 +80,19 @@ class PriorError(ValueError):
     Attributes:
         account_id: Of the account; "" where only the prior is known.
         field: Of :class:`Prior`.
-        problem: What was expected and what came.
+        expected: What was expected, without any value that came.
+        got: What came.
     """
 
-    def __init__(self, field: str, problem: str, account_id: str = "") -> None:
+    def __init__(self, field: str, expected: str, got: object, account_id: str = "") -> None:
         place = f" of account {account_id}" if account_id else ""
-        super().__init__(f"prior{place}: {field}: {problem}")
-        self.account_id, self.field, self.problem = account_id, field, problem
+        super().__init__(f"prior{place}: {field}: expected {expected}, got {got}")
+        self.account_id, self.field = account_id, field
+        self.expected, self.got = expected, got
 
     def of(self, account_id: str) -> PriorError:
         """The same error, naming its account."""
-        return PriorError(self.field, self.problem, account_id)
-
-
-@dataclass(frozen=True, slots=True)
-class LatestStatement:
-    """The latest statement of an account: its month, and the limit on it in CNY."""
-
-    account_id: str
-    as_of: datetime.date
-    limit: float
+        return PriorError(self.field, self.expected, self.got, account_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +130,7 @@ def after(prior: Prior | None, change: Change) -> Prior | None:
     ``prior`` is that of the decision that made ``change``.  A change that changes and looks at
     nothing gives it back as it is.  None where nothing is to be remembered.
     """
-    if prior is not None and _is_raised(prior, change.limit_before):
+    if prior is not None and is_raised(prior, change.limit_before):
         prior = _without_cut(prior, change.limit_before)
     if change.refers:
         return _after_referral(prior or _start(change), change)
@@ -156,6 +148,15 @@ def after(prior: Prior | None, change: Change) -> Prior | None:
     return replace(prior, review_on=change.review_on, decisions=_with_id(prior, change))
 
 
+def after_overturn(prior: Prior, on: datetime.date, log_odds: float) -> Prior:
+    """``prior`` with a person's answer: the cut of a decision with these log-odds was wrong.
+
+    It is remembered as a referral is: the model does not cut again for the same thing.  ``on`` is
+    the day of the answer.
+    """
+    return replace(prior, log_odds=_log_odds_to_remember(prior, log_odds), referred_on=on)
+
+
 def up_to_date(prior: Prior | None, as_of: datetime.date, statement_limit: float) -> Prior | None:
     """The prior of the lender's record, without what the statements show to be over.
 
@@ -165,7 +166,7 @@ def up_to_date(prior: Prior | None, as_of: datetime.date, statement_limit: float
     if prior is None or _is_over(prior, as_of):
         return None
     limit = limit_in_force(prior, as_of, statement_limit)
-    return _without_cut(prior, limit) if _is_raised(prior, limit) else prior
+    return _without_cut(prior, limit) if is_raised(prior, limit) else prior
 
 
 def limit_in_force(prior: Prior | None, as_of: datetime.date, statement_limit: float) -> float:
@@ -179,55 +180,6 @@ def limit_in_force(prior: Prior | None, as_of: datetime.date, statement_limit: f
     return prior.limit_in_force
 
 
-def check_prior(
-    prior: Prior, as_of: datetime.date, statement_limit: float, today: datetime.date
-) -> None:
-    """Raise :class:`PriorError` for the first contradiction.
-
-    Args:
-        prior: As an app or the record states it.
-        as_of: The month of the latest statement.
-        statement_limit: The limit on it, CNY.
-        today: The day of the decision on the lender's clock.
-    """
-    for field, expected, got in _contradictions(prior):
-        raise PriorError(field, f"expected {expected}, got {got}")
-    for field in ("first_cut_on", "last_cut_on", "restored_on", "referred_on"):
-        day: datetime.date | None = getattr(prior, field)
-        if day is not None and day > today:
-            raise PriorError(field, f"expected a day until today ({today}), got {day}")
-    limit = limit_in_force(prior, as_of, statement_limit)
-    if _is_raised(prior, limit):
-        expected = f"at least the limit of the latest statement ({limit:g}), as a cut is in force"
-        raise PriorError("limit_before", f"expected {expected}, got {prior.limit_before:g}")
-
-
-def check_priors(
-    priors: Mapping[str, Prior], statements: Sequence[LatestStatement], today: datetime.date
-) -> list[Prior | None]:
-    """The prior, of ``priors`` by account, of each of ``statements``; None where it has none.
-
-    Raises:
-        PriorError: The first that :func:`check_prior` refuses; it names the account.
-        ValueError: A prior is of an account that has no statements.
-    """
-    known = {statement.account_id for statement in statements}
-    if strangers := sorted(priors.keys() - known):
-        more = max(len(strangers) - 3, 0)
-        raise ValueError(
-            f"priors: expected accounts that have statements, got {strangers[:3]} and {more} more"
-        )
-    remembered = [priors.get(statement.account_id) for statement in statements]
-    for prior, statement in zip(remembered, statements, strict=True):
-        if prior is None:
-            continue
-        try:
-            check_prior(prior, statement.as_of, statement.limit, today)
-        except PriorError as error:
-            raise error.of(statement.account_id) from None
-    return remembered
-
-
 def _shows_limit_before(prior: Prior, as_of: datetime.date) -> bool:
     """Whether the statement of that month ends before the limit in force began."""
     began = prior.in_force_from
@@ -239,7 +191,8 @@ def _is_over(prior: Prior, as_of: datetime.date) -> bool:
     return not (prior.cuts or prior.referred_on or _shows_limit_before(prior, as_of))
 
 
-def _is_raised(prior: Prior, limit: float) -> bool:
+def is_raised(prior: Prior, limit: float) -> bool:
+    """Whether the lender has raised the limit above that from before the first cut in force."""
     return prior.cuts and limit > prior.limit_before
 
 
@@ -283,13 +236,22 @@ def _start(change: Change) -> Prior:
 
 
 def _after_referral(prior: Prior, change: Change) -> Prior:
-    log_odds = prior.log_odds if change.log_odds is None else change.log_odds
-    if prior.cuts and prior.log_odds is not None and log_odds is not None:
-        # A referral at lower log-odds must not make the next cut easier.
-        log_odds = max(log_odds, prior.log_odds)
     return replace(
-        prior, log_odds=log_odds, referred_on=change.on, decisions=_with_id(prior, change)
+        prior,
+        log_odds=_log_odds_to_remember(prior, change.log_odds),
+        referred_on=change.on,
+        decisions=_with_id(prior, change),
     )
+
+
+def _log_odds_to_remember(prior: Prior, log_odds: float | None) -> float | None:
+    """The log-odds of a referral or of an overturned cut, or those of a cut in force if higher."""
+    if log_odds is None:
+        return prior.log_odds
+    if not prior.cuts or prior.log_odds is None:
+        return log_odds
+    # A referral at lower log-odds must not make the next cut easier.
+    return max(log_odds, prior.log_odds)
 
 
 def _after_cut(prior: Prior, change: Change) -> Prior:
@@ -342,59 +304,3 @@ def _after_step_back(prior: Prior, change: Change) -> Prior:
 def _with_id(prior: Prior, change: Change) -> tuple[str, ...]:
     ids = (*prior.decisions, change.decision_id)
     return ids if len(ids) <= MOST_DECISIONS else (ids[0], *ids[2:])
-
-
-def _contradictions(prior: Prior) -> Iterator[tuple[str, str, object]]:
-    """The field, what it may be, and what it is, of what a prior itself contradicts."""
-    yield from _impossible_numbers(prior)
-    if len(prior.decisions) > MOST_DECISIONS:
-        yield "decisions", f"at most {MOST_DECISIONS} ids", len(prior.decisions)
-    if prior.first_cut_on is None or prior.last_cut_on is None:
-        yield from _contradictions_without_cut(prior)
-    else:
-        yield from _contradictions_of_days(prior, prior.first_cut_on, prior.last_cut_on)
-
-
-def _impossible_numbers(prior: Prior) -> Iterator[tuple[str, str, object]]:
-    for field in ("limit_before", "limit_after", "limit_in_force"):
-        amount: float = getattr(prior, field)
-        if not 0 <= amount < math.inf:
-            yield field, "an amount of at least 0", amount
-    if not math.isfinite(prior.balance_before):
-        yield "balance_before", "a finite amount", prior.balance_before
-    if prior.log_odds is not None and not math.isfinite(prior.log_odds):
-        yield "log_odds", "a finite number or null", prior.log_odds
-    if prior.limit_before < prior.limit_in_force:
-        expected = f"at least limit_in_force ({prior.limit_in_force:g})"
-        yield "limit_before", expected, f"{prior.limit_before:g}"
-    if prior.limit_after > prior.limit_in_force:
-        expected = f"at most limit_in_force ({prior.limit_in_force:g})"
-        yield "limit_after", expected, f"{prior.limit_after:g}"
-
-
-def _contradictions_without_cut(prior: Prior) -> Iterator[tuple[str, str, object]]:
-    for field in ("first_cut_on", "last_cut_on"):
-        if (prior.first_cut_on, prior.last_cut_on) != (None, None) and not getattr(prior, field):
-            yield field, "a day, as the other day of a cut is given", None
-    for field in ("restored_on", "review_on"):
-        if (day := getattr(prior, field)) is not None:
-            yield field, "null, as no cut is in force", day
-    if prior.suspended:
-        yield "suspended", "false, as no day of a cut or suspension is given", True
-    if prior.limit_after < prior.limit_before:
-        expected = f"limit_before ({prior.limit_before:g}), as no cut is in force"
-        yield "limit_after", expected, f"{prior.limit_after:g}"
-
-
-def _contradictions_of_days(
-    prior: Prior, first: datetime.date, last: datetime.date
-) -> Iterator[tuple[str, str, object]]:
-    if first > last:
-        yield "first_cut_on", f"a day until last_cut_on ({last})", first
-    for field in ("in_force_from", "restored_on", "review_on"):
-        day: datetime.date | None = getattr(prior, field)
-        if day is not None and day < last:
-            yield field, f"a day from last_cut_on ({last}) on", day
-    if prior.limit_in_force == prior.limit_before and not prior.suspended:
-        expected = f"less than limit_before ({prior.limit_before:g}), as a cut is in force"
-        yield "limit_in_force", expected, f"{prior.limit_in_force:g}"
