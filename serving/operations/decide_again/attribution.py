@@ -26,11 +26,11 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic_core import from_json
 
-from serving.api.answers import Basis, answer_requests
 from serving.audit_log.entry import Entry
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
 from serving.operations.decide_again.mixing import PARTS, Part
+from serving.operations.decide_again.replay import answer_plainly
 from serving.reviews.recorded import Recorded
 from serving.reviews.workflow import decision_in
 
@@ -191,19 +191,7 @@ def _decide(
     bundle: Bundle,
     id_key: bytes,
 ) -> dict[str, Any]:
-    basis = Basis(
-        bundle,
-        recorded.decided_at,
-        id_key,
-        recorded.earlier,
-    )
-    [answered] = answer_requests(
-        "decisions",
-        [recorded.request],
-        False,
-        basis,
-    )
-    answer: dict[str, Any] = from_json(answered.content)
+    answer: dict[str, Any] = from_json(answer_plainly(recorded, bundle, id_key))
     return answer
 
 

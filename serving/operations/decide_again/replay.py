@@ -16,7 +16,7 @@ from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
 from serving.operations.errors import NothingDone
-from serving.reviews.recorded import REFUSALS, Find, read_recorded
+from serving.reviews.recorded import REFUSALS, Find, Recorded, read_recorded
 
 Result = Literal["same", "different", "no_bundle", "erased"]
 MAX_NAMED = 20  # decisions that differ
@@ -204,19 +204,26 @@ def _recompute_shadow(
     if decision is None:
         return None
     try:
-        recorded = read_recorded(decision, find)
-        basis = Basis(
-            bundle,
-            recorded.decided_at,
-            id_key,
-            recorded.earlier,
-        )
-        [answered] = answer_requests(
-            "decisions",
-            [recorded.request],
-            False,
-            basis,
-        )
+        return answer_plainly(read_recorded(decision, find), bundle, id_key)
     except REFUSALS:
         return None
+
+
+def answer_plainly(recorded: Recorded, bundle: Bundle, id_key: bytes) -> bytes:
+    """The answer of a bundle to a recorded request, without advice and without the full vector.
+
+    Raises one of :data:`serving.reviews.recorded.REFUSALS` if the request is refused today.
+    """
+    basis = Basis(
+        bundle,
+        recorded.decided_at,
+        id_key,
+        recorded.earlier,
+    )
+    [answered] = answer_requests(
+        "decisions",
+        [recorded.request],
+        False,
+        basis,
+    )
     return answered.content
