@@ -6,6 +6,7 @@ Other modules import BentoML's private names from here.
 from __future__ import annotations
 
 import functools
+import logging
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -19,6 +20,7 @@ from _bentoml_sdk.service.openapi import generate_spec  # type: ignore[import-un
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.service.openapi.specification import OpenAPISpecification, PathItem
 from bentoml._internal.utils.cattr import bentoml_cattr
+from circus.process import DEAD_OR_ZOMBIE, UNEXISTING  # type: ignore[import-untyped]
 from circus.sighandler import SysHandler  # type: ignore[import-untyped]
 from pydantic import BaseModel, create_model
 from starlette.applications import Starlette
@@ -48,6 +50,7 @@ __all__ = [
 
 HTTP_LOGGER = "bentoml._internal.server.http_app"  # logs the exceptions of endpoints
 
+_LOGGER = logging.getLogger("clearline.service")
 _Service = TypeVar("_Service")
 _Body = TypeVar("_Body", bound=ApiRequest)
 
@@ -147,8 +150,13 @@ def _look_for_dead_workers(number: int, frame: FrameType | None) -> None:
 
 def _manage_workers(supervisor: Any) -> object:
     # While it starts or stops its workers it takes no other command, and raises an error.
-    is_free = supervisor._exclusive_running_command is None
-    return supervisor.manage_watchers() if is_free else None
+    if supervisor._exclusive_running_command is not None:
+        return None
+    for watcher in supervisor.iter_watchers():
+        for process in watcher.processes.values():
+            if process.status in (DEAD_OR_ZOMBIE, UNEXISTING):
+                _LOGGER.warning("worker %d died: another one is started", process.pid)
+    return supervisor.manage_watchers()
 
 
 def generate_document(service: bentoml.Service[Any]) -> OpenAPISpecification:

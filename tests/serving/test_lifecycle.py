@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -151,6 +152,9 @@ def test_a_dead_worker_is_replaced_and_none_outlives_its_supervisor(tmp_path: Pa
     url, worker = kill_supervisor(tmp_path, SERVICE)
     worker.wait(SECONDS)
     assert is_free(url)
+    # One sentence for the operator, who would otherwise see that requests failed and not why.
+    said = (tmp_path / "log").read_text("utf-8")
+    assert len(re.findall(r"worker [0-9]+ died: another one is started", said)) == 1
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import datetime
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,11 +14,12 @@ import httpx
 import polars as pl
 import pytest
 
+from features.months import last_day
 from serving.api.answers import constraints_of
 from serving.decision.advice.constraints import Constraints
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise_many
-from serving.decision.reasons.wording import month_name
+from serving.decision.reasons.wording import day
 from serving.decision.result import AdviceOptions, Advised
 from serving.schemas import examples
 from serving.schemas.advice import make_advice
@@ -170,29 +172,40 @@ def test_every_constraint_of_the_decision_can_be_chosen_and_is_kept_to(
     assert ("spending", 77.7) in steps
 
 
+LENDERS_ZONE = datetime.timezone(datetime.timedelta(hours=8))
+
+
 def test_a_note_names_the_first_month_above_the_chosen_payment(
     client: httpx.Client, cut_request: Json
 ) -> None:
-    """The minimum is due even above the chosen payment."""
+    """The minimum is due even above the chosen payment.  Months that are over are not named."""
     path = post(client, "/v1/advice", cut_request)["advice"]["way_back"]["plan"]["path"]
     payments = [month["payment"] for month in path]
     noted = 0
     for chosen in (0.01, payments[0], max(payments) - 0.02, 1e9):
         chosen = round(chosen, 2)
         body = cut_request | {"choices": {"monthly_payment": chosen}}
-        advice = post(client, "/v1/advice", body)["advice"]
+        answer = post(client, "/v1/advice", body)
+        advice, decided_at = answer["advice"], answer["decision"]["decided_at"]
+        today = datetime.datetime.fromisoformat(decided_at).astimezone(LENDERS_ZONE).date()
         plan = advice["way_back"]["plan"]
         elsewhere = sum(
             step["amount"] for step in plan["steps"] if step["lever"] == "repay_elsewhere"
         )
-        above = [month for month in plan["path"] if month["payment"] + elsewhere > chosen + 0.005]
+        above = [
+            month
+            for month in plan["path"]
+            if month["payment"] + elsewhere > chosen + 0.005
+            and last_day(datetime.date.fromisoformat(f"{month['month']}-01")) >= today
+        ]
         english = [note["en"] for note in advice["notes"]]
         notes = [text for text in english if "more than you say you can pay" in text]
         assert len(notes) == bool(above)
         if above:
             month, amount = above[0]["month"], above[0]["payment"] + elsewhere
-            named = month_name(datetime.date.fromisoformat(f"{month}-01"), "en")
-            assert notes[0].startswith(f"In {named} this comes to CNY {amount:,.0f}, ")
+            named = day(last_day(datetime.date.fromisoformat(f"{month}-01")), "en")
+            asked = math.ceil(round(amount, 2))
+            assert notes[0].startswith(f"By {named} this comes to CNY {asked:,}, ")
         noted += bool(above)
     assert 0 < noted < 4
 
