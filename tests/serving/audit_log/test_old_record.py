@@ -51,7 +51,7 @@ from tests.support.records import append
 
 OLD_BUNDLE = OLD / "bundle"
 # Of later versions.
-NEW_KINDS = {"key_created", "key_adopted", "key_revoked", "shadow", "activation"}
+NEW_KINDS = {"key_created", "key_adopted", "key_revoked", "shadow", "activation", "portfolio"}
 ALL_KINDS = [kind for kind in get_args(Kind) if kind not in NEW_KINDS]
 
 
