@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-8408-a537-9716b7468514",
+    "decision_id": "01a1c4af-86fb-86e6-8962-8962b3fce81f",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -197,8 +197,8 @@ ANSWER: dict[str, Any] = {
             "than twice those wanted; from as many strata of log-odds as accounts are wanted "
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
-        "policy": "2026-11.6",
-        "bundle": "9728ee3695a546d6de71f8c2fa72a6d6f437bbff1c53535c1d0521d93f1ac046",
+        "policy": "2026-11.7",
+        "bundle": "472fbc369facfe2a609f451ff00551bd0d51da14b7f7611ef1c430da891ba22d",
     },
     "notice": {
         "kind": "adverse_action",
@@ -260,8 +260,8 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "9728ee3695a546d6de71f8c2fa72a6d6f437bbff1c53535c1d0521d93f1ac046",
+        "bundle": "472fbc369facfe2a609f451ff00551bd0d51da14b7f7611ef1c430da891ba22d",
         "reference": "69be9cfb43b7a2f0756707a74323047f31d20998b9085fedc822160ed34b9cca",
-        "policy": "2026-11.6",
+        "policy": "2026-11.7",
     },
 }
