@@ -147,11 +147,13 @@ def run_audited(program: str, place: Path, **settings: str) -> AuditReport:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.torture  # the next test has the same with a cache
 def test_a_decision_without_a_cache_unpickles_nothing(tmp_path: Path) -> None:
     """Compiling takes a quarter of a minute."""
     report = run_audited(DECIDE, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "compiled"))
-    assert report.unpickled == []
+    # numba reads the index that it has just written, where it compiles for another kind of number.
+    assert report.without_compiled_code() == []
+    assert {frames[0][1] for _, frames in report.unpickled} <= {"_load_index"}
     assert list((tmp_path / "compiled").rglob("*.nbc"))
 
 

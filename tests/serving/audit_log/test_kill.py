@@ -272,10 +272,9 @@ def test_no_answer_is_missing_after_a_kill_of_the_whole_tree(
     check_kills(tmp_path, whole_tree(tmp_path), 1, requests, 0.5)
 
 
-@pytest.mark.parametrize(
-    "kills",
-    [pytest.param(1, marks=pytest.mark.slow), pytest.param(25, marks=pytest.mark.torture)],
-)
+# Of one such kill, test_lifecycle.py shows in CI that no worker outlives it.
+@pytest.mark.torture
+@pytest.mark.parametrize("kills", [25])
 def test_no_answer_is_missing_after_a_kill_of_the_supervisor_alone(
     kills: int,
     stored: str,

@@ -55,7 +55,7 @@ def remembered(log: AuditLog) -> tuple[object, str]:
 def test_a_shadow_row_is_no_decision_and_goes_with_its_person(
     log: AuditLog, golden: Bundle
 ) -> None:
-    request = example_request("A-1", days_past_due=70)
+    request = example_request("A-1", days_past_due=60)
     [decision] = append(log, [decision_entry(request, golden)])
     content = decision.response_body or b""
     assert decision.metadata["action"] == "suspend"

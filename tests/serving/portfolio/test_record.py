@@ -230,7 +230,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     "kills",
-    [pytest.param(2, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.torture)],
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.torture)],
 )
 def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, kills: int) -> None:
     drawn = random.Random(kills)

@@ -283,7 +283,7 @@ def test_statements_that_changed_since_are_decided_again(
     assert result.totals.accounts == ACCOUNTS - 1 == read_all(wanted.decisions).height
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_process_that_is_killed_ends_the_run_with_a_message(
     statements: pl.DataFrame,
     portfolio: Portfolio,

@@ -350,7 +350,7 @@ def test_another_process_answers_the_same_with_the_model_s_own_code(
     assert not any(str(kept.store.folder) in place for place in found["path"])
 
 
-@pytest.mark.slow
+@pytest.mark.torture  # it installs an environment; test_environment.py has that of a Bento
 def test_an_environment_of_the_model_s_requirements_answers_the_same(
     kept: Kept, endpoint: Endpoint, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def rows(tmp_path: Path) -> list[tuple[str, str]]:
         return [(row.subject, str(row.metadata["outcome"])) for row in found]
 
 
+@pytest.mark.slow
 def test_every_worker_takes_over_and_the_command_says_so(
     folder: ActiveFolder, workers: list[HeldBundles], second: str, golden: Bundle, tmp_path: Path
 ) -> None:
