@@ -33,6 +33,7 @@ from serving.portfolio.bounds import exceeded
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.partitions import Partition, find_partitions
+from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.recorded.record import Recorder
 from serving.portfolio.totals import Totals
 from serving.portfolio.worker import Decider, Done, rejects_file, whole_file
@@ -77,6 +78,9 @@ def run(order: Order, progress: Progress | None = None, report: Report | None = 
 def _run(order: Order, progress: Progress | None, report: Report | None) -> Result:
     partitions = find_partitions(order.statements)
     bundle = load(order.bundle)
+    if order.record is not None:
+        # Here, where its fault has a sentence, before processes open it.
+        RecordedPast(order.record, order.tenant).close()
     manifest = _begin(order, bundle)
     # An unfinished run goes on with its own time.
     decided_at = datetime.datetime.fromisoformat(manifest["decided_at"])

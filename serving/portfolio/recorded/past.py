@@ -10,6 +10,7 @@ from serving.decision.policy.prior import up_to_date
 from serving.portfolio.block import Past
 from serving.reviews.past_decision import earlier_of
 from serving.storage.database import COMMAND_SECONDS, open_database
+from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 
 _ACCOUNTS_A_QUERY = 500
@@ -25,6 +26,10 @@ class RecordedPast:
     """
 
     def __init__(self, settings: StorageSettings, tenant: str) -> None:
+        if settings.file is not None and not settings.file.exists():
+            raise StorageError(
+                f"there is no audit log at {settings.file}; CLEARLINE_RECORD says where it is"
+            )
         self._database = open_database(settings, COMMAND_SECONDS)
         secrets = open_secrets(self._database, settings, create=False)
         self._reader = Reader(self._database, secrets)

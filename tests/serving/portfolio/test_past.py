@@ -14,7 +14,7 @@ from serving.api.decisions import Decisions
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.portfolio.order import Order
-from serving.portfolio.run import run
+from serving.portfolio.run import MANIFEST, run
 from serving.storage.errors import StorageError
 from tests.support import checks
 from tests.support.each import each
@@ -78,5 +78,8 @@ def test_without_an_audit_log_there_is_nothing_to_look_up(
     windows[:5].write_parquet(tmp_path / "one.parquet")
     order = Order(tmp_path / "one.parquet", tmp_path / "out", bundle_folder, LATER)
     nowhere = settings_in(tmp_path / "nowhere")
-    with pytest.raises(StorageError):
-        run(dataclasses.replace(order, record=nowhere, tenant="lender"))
+    by_two = dataclasses.replace(order, record=nowhere, tenant="lender", workers=2)
+    with pytest.raises(StorageError, match="there is no audit log at"):
+        run(by_two)
+    assert not (tmp_path / "nowhere").exists()
+    assert not (order.decisions / MANIFEST).exists()
