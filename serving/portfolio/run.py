@@ -28,6 +28,7 @@ import polars as pl
 
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
+from serving.decision.policy.dates import local_date
 from serving.portfolio.accounts import check_accounts
 from serving.portfolio.bounds import exceeded
 from serving.portfolio.errors import PortfolioError
@@ -67,20 +68,27 @@ def run(order: Order, progress: Progress | None = None, report: Report | None = 
         BundleError: The bundle is damaged.
         StorageError: There is no audit log, or it cannot be read or written.
     """
-    order.decisions.mkdir(parents=True, exist_ok=True)
-    strange = any(file.name != _LOCK for file in order.decisions.iterdir())
-    if strange and not (order.decisions / MANIFEST).exists():
-        raise PortfolioError(f"{order.decisions}: expected a new folder, or that of a run")
-    with _only_run(order.decisions):
-        return _run(order, progress, report)
-
-
-def _run(order: Order, progress: Progress | None, report: Report | None) -> Result:
+    # What can be refused without a folder is refused before there is one.
     partitions = find_partitions(order.statements)
     bundle = load(order.bundle)
     if order.record is not None:
         # Here, where its fault has a sentence, before processes open it.
         RecordedPast(order.record, order.tenant).close()
+    order.decisions.mkdir(parents=True, exist_ok=True)
+    strange = any(file.name != _LOCK for file in order.decisions.iterdir())
+    if strange and not (order.decisions / MANIFEST).exists():
+        raise PortfolioError(f"{order.decisions}: expected a new folder, or that of a run")
+    with _only_run(order.decisions):
+        return _run(order, partitions, bundle, progress, report)
+
+
+def _run(
+    order: Order,
+    partitions: Sequence[Partition],
+    bundle: Bundle,
+    progress: Progress | None,
+    report: Report | None,
+) -> Result:
     manifest = _begin(order, bundle)
     # An unfinished run goes on with its own time.
     decided_at = datetime.datetime.fromisoformat(manifest["decided_at"])
@@ -100,7 +108,7 @@ def _run(order: Order, progress: Progress | None, report: Report | None) -> Resu
     if not order.records:
         return _finish(manifest, in_order, {}, order.decisions)
     _check_bounds(in_order, order, bundle)
-    recorded = _record_all(in_order, order, manifest["run"])
+    recorded = _record_all(in_order, order, manifest["run"], local_date(decided_at, bundle.policy))
     return _finish(manifest, in_order, recorded, order.decisions)
 
 
@@ -231,14 +239,16 @@ def _totals_of(found: Sequence[Done]) -> Totals:
     return totals
 
 
-def _record_all(found: Sequence[Done], order: Order, run_id: str) -> dict[str, Any]:
+def _record_all(
+    found: Sequence[Done], order: Order, run_id: str, today: datetime.date
+) -> dict[str, Any]:
     """Store all decisions; what the manifest says of that."""
     with closing(Recorder(order, run_id)) as recorder:
         parts = [recorder.record(done) for done in found]
         return {
             "recorded": sum(part.decisions for part in parts),
             "overtaken": sum(part.overtaken for part in parts),
-            "still_due": recorder.count_due(),
+            "still_due": recorder.count_due(today),
         }
 
 

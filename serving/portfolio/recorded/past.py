@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from features.build import FEATURE_NAMES, values_of
 from features.statements import Statements
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
@@ -43,7 +42,7 @@ class RecordedPast:
     def of(self, statements: Statements) -> Past:
         """The priors and the latest decisions, without those of accounts that are not recorded."""
         names = statements.account_ids
-        limits = values_of(statements.window)[:, FEATURE_NAMES.index("limit_now")].tolist()
+        limits = statements.window.now("credit_limit").tolist()
         latest_statement = dict(zip(names, zip(statements.as_of, limits, strict=True), strict=True))
         priors, decisions, newest, ended = {}, {}, {}, set()
         for first in range(0, len(names), _ACCOUNTS_A_QUERY):

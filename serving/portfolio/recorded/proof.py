@@ -84,13 +84,13 @@ def prove_keep(folder: Path, record: StorageSettings, account_id: str) -> KeepPr
     for partition in manifest["partitions"]:
         for name in partition["decisions"]:
             keeps = keeps_of(pl.read_parquet(folder / name))
-            places = keeps["account_id"].index_of(account_id)
-            if places is None:
+            place = keeps["account_id"].index_of(account_id)
+            if place is None:
                 continue
             rows = keep_rows(keeps, manifest["run"], secrets)
             tree = MerkleTree(rows)
             root = bytes.fromhex(parts[partition["name"]].roots[name])
-            return KeepProof(rows[places], places, len(rows), tree.proof(places), root)
+            return KeepProof(rows[place], place, len(rows), tree.proof(place), root)
     raise PortfolioError(
         f"{folder}: no account {account_id} without a decision of its own; "
         "decisions are in the audit log"

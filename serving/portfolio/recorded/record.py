@@ -9,6 +9,7 @@ the account since, and its decision stands.
 
 from __future__ import annotations
 
+import datetime
 import json
 import uuid
 from collections.abc import Iterator, Sequence
@@ -24,8 +25,6 @@ from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.privacy.erasure import newest_record
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
-from serving.decision.golden import load
-from serving.decision.policy.dates import local_date
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.recorded.entries import CALLER, read_entries
@@ -116,10 +115,8 @@ class Recorder:
                 f"({newest.isoformat()}), got {self._at.isoformat()}"
             )
 
-    def count_due(self) -> int:
+    def count_due(self, today: datetime.date) -> int:
         """The accounts whose next look has come and that were not in the portfolio."""
-        policy = load(self._order.bundle).policy
-        today = local_date(self._at, policy)
         return sum(1 for _ in all_due(self.reader, self._order.tenant, today))
 
     def _commit(self, items: Sequence[list[NewEntry]]) -> list[str]:

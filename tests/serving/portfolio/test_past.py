@@ -14,7 +14,7 @@ from serving.api.decisions import Decisions
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.portfolio.order import Order
-from serving.portfolio.run import MANIFEST, run
+from serving.portfolio.run import run
 from serving.storage.errors import StorageError
 from tests.support import checks
 from tests.support.each import each
@@ -82,4 +82,4 @@ def test_without_an_audit_log_there_is_nothing_to_look_up(
     with pytest.raises(StorageError, match="there is no audit log at"):
         run(by_two)
     assert not (tmp_path / "nowhere").exists()
-    assert not (order.decisions / MANIFEST).exists()
+    assert not order.decisions.exists()
