@@ -253,6 +253,10 @@ def test_another_run_is_not_mixed_with_the_one_in_the_folder(
     later = checks.WHEN + datetime.timedelta(days=1)
     changed = dataclasses.replace(wanted, decided_at=later)
     assert "unfinished run with other decided_at, run" in refused(changed)
+    # As if the bundle had been changed since the run was interrupted.
+    other_bundle = {"bundle": "0" * 64, "state": "unfinished"}
+    manifest.write_text(json.dumps(stored | other_bundle), "utf-8")
+    assert "unfinished run with other bundle;" in refused(wanted)
     other = tmp_path / "other"
     other.mkdir()
     (other / "letter.txt").write_text("mine", "utf-8")
