@@ -99,9 +99,9 @@ def store(folder: Path, force: str | None = None) -> str:
     """
     packed = load(folder)
     # Compared with the newest only: the service loads the newest, so an older equal one is no use.
-    newest = max(stored_models(), key=lambda model: model.creation_time, default=None)
-    if newest is not None and newest.info.metadata.get("digest") == packed.digest:
-        return str(newest.tag)
+    stored = stored_models()
+    if stored and stored[-1].info.metadata.get("digest") == packed.digest:
+        return str(stored[-1].tag)
     provenance = packed.provenance
     metadata = {
         "digest": packed.digest,

@@ -87,14 +87,18 @@ def find_bundle(digest: str) -> Path | None:
 
 
 def stored_models() -> list[bentoml.Model]:
-    """The stored models in BentoML's form; empty if there are none."""
+    """The stored models in BentoML's form, the oldest first; empty if there are none."""
     # Filtered here, because `bentoml.models.list(MODEL)` raises if the store has no such model.
     models = bentoml.models.list(_model_store=model_store())
-    return [model for model in models if model.tag.name == MODEL]
+    ours = [model for model in models if model.tag.name == MODEL]
+    return sorted(ours, key=lambda model: model.creation_time)
 
 
 def stored_bundles() -> dict[str, Path]:
-    """The folders of all stored bundles by stated digest. Nothing is verified here."""
+    """The folders of all stored bundles by stated digest. Nothing is verified here.
+
+    Where a bundle was stored several times, its folder is that of the newest version.
+    """
     folders = [Path(model.path) / BUNDLE_FOLDER for model in stored_models()]
     return {stated_digest(folder): folder for folder in folders if (folder / SEAL).exists()}
 

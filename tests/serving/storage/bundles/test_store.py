@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import bentoml
 import pytest
 
 from serving.decision.bundle import BundleError
@@ -32,7 +34,10 @@ def test_the_store_is_the_project_s_or_that_of_the_environment(
 
 
 @pytest.mark.integration
-def test_a_stored_bundle_is_found_by_its_version_and_by_its_digest(bentoml_home: Path) -> None:
+def test_a_stored_bundle_is_found_by_its_version_and_by_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
     tag, digest = pack.store(GOLDEN), store.stated_digest(GOLDEN)
     version = tag.partition(":")[2]
     folder = store.resolve(version)
@@ -42,6 +47,20 @@ def test_a_stored_bundle_is_found_by_its_version_and_by_its_digest(bentoml_home:
     for name in each(["", digest[:7], "0" * 64, f"{MODEL}:none"]):
         with pytest.raises(store.NoStoredModel, match="is not stored; stored are"):
             store.resolve(name)
+
+
+@pytest.mark.integration
+def test_a_bundle_that_was_stored_again_is_found_in_its_newest_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    # BentoML lists versions by their names, which it draws.
+    for version in each(["bbb", "aaa", "ccc"]):
+        with bentoml.models.create(f"{MODEL}:{version}", _model_store=store.model_store()) as model:
+            shutil.copytree(GOLDEN, Path(model.path_of(store.BUNDLE_FOLDER)))
+        folder = store.resolve(version)
+        assert store.resolve(store.stated_digest(GOLDEN)) == folder
+        assert store.resolve(None) == folder
 
 
 def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
