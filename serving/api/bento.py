@@ -169,8 +169,11 @@ def generate_document(service: bentoml.Service[Any]) -> OpenAPISpecification:
 def with_paths(
     document: OpenAPISpecification, paths: Mapping[str, Mapping[str, Any]], **changes: Any
 ) -> OpenAPISpecification:
-    """Return the document with the `paths` added or replaced, and with other `changes`."""
+    """Return the document with the methods of `paths` added or replaced, and other `changes`."""
     items = {path: bentoml_cattr.structure(item, PathItem) for path, item in paths.items()}
+    for path in items.keys() & document.paths.keys():
+        added = {method: getattr(items[path], method) for method in paths[path]}
+        items[path] = attrs.evolve(document.paths[path], **added)
     return attrs.evolve(document, paths={**document.paths, **items}, **changes)
 
 

@@ -18,6 +18,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from features.limits import ACCOUNT_ID_PATTERN, LONGEST_ACCOUNT_ID
 from serving.api.errors import error_response
 from serving.api.openapi.responses import (
     answer_response,
@@ -58,7 +59,10 @@ _AFTER_PARAMETER = {
     "name": "after",
     "in": "query",
     "required": False,
-    "description": ("the `review_id`, `notice_id` or `due_id` of the last item of the page before"),
+    "description": (
+        "the `decision_id`, `review_id`, `notice_id` or `due_id` of the last item of the page "
+        "before"
+    ),
     "schema": {"type": "string", "format": "uuid"},
 }
 _UNTIL_PARAMETER = {
@@ -68,6 +72,17 @@ _UNTIL_PARAMETER = {
     "description": "the last day to list; left out = today on the lender's clock",
     "schema": {"type": "string", "format": "date"},
 }
+_ACCOUNT_PARAMETER = {
+    "name": "account_id",
+    "in": "query",
+    "required": True,
+    "description": "the lender's name for the account",
+    "schema": {
+        "type": "string",
+        "pattern": ACCOUNT_ID_PATTERN,
+        "maxLength": LONGEST_ACCOUNT_ID,
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +91,10 @@ class Operation:
 
     The handler gets, in this order, the reviews; the id, if there is one in the path; the body, if
     there is one; the page, for a list; and the context. A list has the `statuses` that can be
-    asked for, or it has days (`has_days`) and the last one can be asked for. `switches` are the
-    query parameters that turn something on, with their description; one without them takes no
-    query. `errors` are those besides the gate's. `created` = 201 instead of 200.
+    asked for, or it has days (`has_days`) and the last one can be asked for, or it is of one
+    account (`of_account`). `switches` are the query parameters that turn something on, with their
+    description; one without them takes no query. `errors` are those besides the gate's. `created` =
+    201 instead of 200.
     """
 
     method: str
@@ -89,6 +105,7 @@ class Operation:
     body: type[ApiRequest] | None = None
     statuses: Sequence[str] = ()
     has_days: bool = False
+    of_account: bool = False
     switches: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[HTTPStatus, ...] = ()
     created: bool = False
@@ -97,6 +114,10 @@ class Operation:
     def status(self) -> HTTPStatus:
         """The status of a success."""
         return HTTPStatus.CREATED if self.created else HTTPStatus.OK
+
+    @property
+    def _is_list(self) -> bool:
+        return bool(self.statuses) or self.has_days or self.of_account
 
     @property
     def models(self) -> list[type[BaseModel]]:
@@ -121,8 +142,9 @@ class Operation:
             # A UUID in capitals is the same UUID; the stored ids are in lower case.
             arguments.append(str(request.path_params["id"]).lower())
         switches: frozenset[str] = frozenset()
-        if self.statuses or self.has_days:
-            arguments.append(read_page(request.query_params, self.statuses, self.has_days))
+        if self._is_list:
+            page = read_page(request.query_params, self.statuses, self.has_days, self.of_account)
+            arguments.append(page)
         elif self.switches and request.query_params:
             switches = read_switches(request.query_params, self.switches)
         else:
@@ -164,6 +186,8 @@ class Operation:
             return [_ID_PARAMETER, *switches]
         if self.has_days:
             return [_UNTIL_PARAMETER, _AFTER_PARAMETER]
+        if self.of_account:
+            return [_ACCOUNT_PARAMETER, _AFTER_PARAMETER]
         if not self.statuses:
             return []
         status_parameter = {

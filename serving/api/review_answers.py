@@ -19,8 +19,8 @@ from serving.reviews.workflow import (
     reviews_of,
 )
 from serving.schemas.decision import Answer, Statement
-from serving.schemas.due import DueAccount
 from serving.schemas.earlier_decision import AnswerBeforePriors, EarlierAnswer
+from serving.schemas.lists import DecisionInBrief, DueAccount, ListedDecision
 from serving.schemas.review import (
     Correction,
     DecisionAnswer,
@@ -55,6 +55,14 @@ def decision_answer(
         reviews=[listed_review(review, rows) for review in reviews_of(rows)],
         notifications=[_notification(row) for row in rows if row.kind == "notification"],
     )
+
+
+def listed_decision(row: Entry) -> ListedDecision:
+    """Return a decision as the list of an account has it."""
+    decision = decision_in(row)
+    brief = {name: decision[name] for name in DecisionInBrief.model_fields}
+    fields = {**brief, "product": row.metadata["product"], "send_by": row.metadata["send_by"]}
+    return ListedDecision.model_validate_json(json.dumps(fields))
 
 
 def whole_review(review: Review, rows: Sequence[Entry]) -> ReviewAnswer:

@@ -15,13 +15,14 @@ from serving.api.review_answers import (
     decision_answer,
     due_account,
     due_notice,
+    listed_decision,
     listed_review,
     whole_review,
 )
 from serving.auth.request_context import RequestContext
 from serving.reviews.service import Reviews
 from serving.schemas.base import DETAIL_TEXT
-from serving.schemas.due import DueList
+from serving.schemas.lists import DecisionList, DueList
 from serving.schemas.review import (
     STATES,
     DecisionAnswer,
@@ -58,6 +59,14 @@ async def read_decision(
     earlier = await reviews.queries.earlier(rows[0])
     vector = await reviews.read_full_vector(rows[0], earlier, context)
     return decision_answer(rows, vector)
+
+
+async def list_decisions(
+    reviews: Reviews, page: PageQuery, context: RequestContext
+) -> DecisionList:
+    """The decisions on an account, the newest first; 100 a page."""
+    found = await reviews.queries.decisions(page.account_id or "", context.caller, page.after)
+    return DecisionList(decisions=[listed_decision(row) for row in found])
 
 
 async def open_review(
@@ -134,6 +143,14 @@ async def list_due(reviews: Reviews, page: PageQuery, context: RequestContext) -
 
 
 OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/v1/decisions",
+        operation_id="decisions_on_account",
+        handler=list_decisions,
+        answer=DecisionList,
+        of_account=True,
+    ),
     Operation(
         method="GET",
         path="/v1/decisions/{id}",

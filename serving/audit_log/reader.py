@@ -19,6 +19,7 @@ from serving.storage.tables import (
     entries,
     not_a_decision,
     open_notices,
+    people,
     review_states,
 )
 
@@ -73,6 +74,38 @@ class Reader:
         for entry in self._read(own, others):
             about.setdefault(entry.subject, []).append(entry)
         return about
+
+    def decisions_on(
+        self, tenant: str, account: str, limit: int, after: str | None = None
+    ) -> list[Entry] | None:
+        """The decisions on a tenant's account, the newest first; empty if it has none.
+
+        None if `after` is no decision on the account. So it is for each account that was erased:
+        nothing leads from it to its decisions.
+
+        Args:
+            tenant: Whose account.
+            account: The lender's name of the account.
+            limit: The largest number of entries.
+            after: Id of the last entry of the previous page.
+        """
+        hashes = self._secrets.account_hashes(tenant, account).values()
+        named = sa.select(people.c.person).where(people.c.account.in_(list(hashes)))
+        numbers: list[int] = []
+        with self._database.reading() as connection:
+            persons = connection.scalars(named).all()
+            before = None
+            if after is not None:
+                own = entries.c.person.in_(persons), _kind == "decision"
+                before = connection.scalar(sa.select(_seq).where(_entry_id == after, *own))
+                if before is None:
+                    return None
+            # A query for each person: their numbers are in order only within one. An account has
+            # several if an account key was lost and came back.
+            for person in persons:
+                numbers += connection.scalars(_newest_decisions(person, before).limit(limit))
+            newest = sorted(numbers, reverse=True)[:limit]
+            return self._numbered(connection, newest)[::-1]
 
     def due_notices(
         self,
@@ -309,6 +342,14 @@ class Reader:
                 return
             yield begin, end
             begin = end
+
+
+def _newest_decisions(person: str, before: int | None) -> sa.Select[tuple[int]]:
+    """The numbers of a person's decisions before one of them, the newest first."""
+    chosen = sa.select(_seq).where(entries.c.person == person, _kind == "decision")
+    if before is not None:
+        chosen = chosen.where(_seq < before)
+    return chosen.order_by(_seq.desc())
 
 
 def _reviewed_elsewhere(events: Collection[Sequence[StoredRow]]) -> set[str]:

@@ -53,6 +53,7 @@ ROUTES = (
     _route("GET", "/schema.json"),
     _route("GET", "/metrics", "audit", "admin"),
     _decisions("/v1/decisions"),
+    _route("GET", "/v1/decisions", "review", "audit"),
     _decisions("/v1/decisions/batch", LARGEST_BATCH),
     _decisions("/v1/advice"),
     _route("GET", "/v1/decisions/{id}", "score", "review", "audit"),

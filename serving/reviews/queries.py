@@ -47,6 +47,22 @@ class ReviewQueries:
             raise single_fault(HTTPStatus.GONE, "what could name the person was erased")
         return rows
 
+    async def decisions(
+        self, account_id: str, caller: Caller, after: str | None
+    ) -> Sequence[Entry]:
+        """Return a page of the decisions on an account of the tenant, the newest first.
+
+        `after` is the id of the last one of the page before. An erased account has none.
+
+        Raises ApiError (422) if `after` is no decision on the account.
+        """
+        found = await self._audit_log.read(
+            lambda reader: reader.decisions_on(caller.tenant, account_id, PAGE_SIZE, after), "lists"
+        )
+        if found is None:
+            raise _not_of_page_before()
+        return found
+
     async def earlier(self, decision: Entry) -> Entry | None:
         """Return the earlier decision that a decision was made with; None if there is none."""
         named = earlier_id(decision)

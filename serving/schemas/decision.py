@@ -35,6 +35,7 @@ from features.statements import Row, Statements, read_rows, read_table
 from serving.schemas import examples
 from serving.schemas.advice import Advice
 from serving.schemas.base import DETAIL_TEXT, ApiRequest
+from serving.schemas.lists import DecisionInBrief
 from serving.schemas.prior import Prior, make_prior
 from serving.schemas.reason import (
     ComparisonNote,
@@ -198,45 +199,9 @@ AdviceIfAsked = Annotated[
 ]
 
 
-class AnswerOfAnyVersion(Strict):
+class AnswerOfAnyVersion(DecisionInBrief):
     """What a decision has had in every version of the service."""
 
-    decision_id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-    account_id: str
-    as_of: Annotated[str, Field(description="month of the last statement, YYYY-MM")]
-    decided_at: Annotated[
-        str, Field(description="UTC, to the microsecond", json_schema_extra={"format": "date-time"})
-    ]
-    action: Annotated[
-        Literal["keep", "reduce", "suspend", "restore", "review"],
-        Field(
-            description=(
-                "suspend = no new drawings; restore = limit comes back, or drawings are allowed "
-                "again; review = a person decides, and nothing changes yet"
-            )
-        ),
-    ]
-    credit_limit: Annotated[float, Field(description="before the decision")]
-    new_limit: Annotated[
-        float, Field(description="from effective_on; for review the present limit")
-    ]
-    proposed_limit: Annotated[
-        float | None, Field(description="the limit that a person is to confirm; null unless review")
-    ]
-    currency: Literal["CNY"]
-    effective_on: Annotated[
-        datetime.date | None,
-        Field(description="on the lender's clock; null for keep and review"),
-    ]
-    review_on: Annotated[
-        datetime.date | None,
-        Field(
-            description=(
-                "day of the next assessment; for review the last day for a person's decision; "
-                "null for keep without a cut in force, and where all of a limit is back"
-            )
-        ),
-    ]
     review_because: Annotated[
         list[str], Field(description="reasons for a person's decision; empty unless review")
     ]

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 
+from features.limits import ACCOUNT_ID_FORM, is_account_id
 from serving.web.errors import ApiError, Fault, api_error, parameter_path, single_fault
 
 KEY_HEADER = "Idempotency-Key"
@@ -28,11 +29,13 @@ class PageQuery:
 
     `status` filters the list (None = the list's default). `after` is the id of the last item of
     the page before (None = the first page). `until` is the last day (None = the list's default).
+    `account_id` is the account that the list is of (None = it is of no single account).
     """
 
     status: str | None
     after: str | None
     until: datetime.date | None = None
+    account_id: str | None = None
 
 
 def read_switches(query: QueryParams, known: Collection[str]) -> frozenset[str]:
@@ -79,20 +82,32 @@ def refuse_query(request: Request) -> None:
         raise _unknown_parameters(name for name, _ in request.query_params.multi_items())
 
 
-def read_page(query: QueryParams, statuses: Sequence[str], has_days: bool = False) -> PageQuery:
+def read_page(
+    query: QueryParams,
+    statuses: Sequence[str],
+    has_days: bool = False,
+    of_account: bool = False,
+) -> PageQuery:
     """Return the page that a list's query names; ``after`` is in lower case, as ids are stored.
 
-    A list with days takes ``until``, and one with `statuses` takes ``status``.
+    A list with days takes ``until``, and one with `statuses` takes ``status``. A list of one
+    account needs ``account_id``.
 
     Raises :class:`serving.web.errors.ApiError` (422) for an unknown parameter, a repeated one,
-    a status that is not among `statuses`, and a text that is no day.
+    a status that is not among `statuses`, a text that is no day, and an account that is missing or
+    that cannot be one.
 
     >>> read_page(QueryParams("status=open"), ["open", "resolved"])
     PageQuery(status='open', after=None, until=None)
     >>> read_page(QueryParams("until=2026-12-31"), [], has_days=True).until
     datetime.date(2026, 12, 31)
     """
-    known = {"after": True, "status": bool(statuses), "until": has_days}
+    known = {
+        "after": True,
+        "status": bool(statuses),
+        "until": has_days,
+        "account_id": of_account,
+    }
     unknown = [name for name, _ in query.multi_items() if not known.get(name, False)]
     if unknown:
         raise _unknown_parameters(unknown)
@@ -107,7 +122,15 @@ def read_page(query: QueryParams, statuses: Sequence[str], has_days: bool = Fals
         status=status,
         after=None if after is None else after.lower(),
         until=None if until is None else _day(until),
+        account_id=_account(query) if of_account else None,
     )
+
+
+def _account(query: QueryParams) -> str:
+    name = query.get("account_id")
+    if name is None or not is_account_id(name):
+        raise _unprocessable(parameter_path("account_id"), f"expected {ACCOUNT_ID_FORM}")
+    return name
 
 
 def _day(text: str) -> datetime.date:

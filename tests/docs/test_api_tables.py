@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from serving import PROJECT
 from serving.schemas.advice import Advice
 from serving.schemas.decision import Answer, Notice, Statement
+from serving.schemas.lists import ListedDecision
 from serving.schemas.reason import FeatureDetail, Reason, SinceLast
 from tests.support.each import each
 
@@ -23,6 +24,7 @@ TABLES: dict[str, tuple[str, type[BaseModel]]] = {
     "answer": ("## Answer", Answer),
     "reason": ("**A reason** has", Reason),
     "notice": ("**A notice** is", Notice),
+    "listed": ("## The decisions on an account", ListedDecision),
     "since_last": ("## What changed", SinceLast),
     "detail": ("`detail.features` has", FeatureDetail),
     "advice": ("## Advice", Advice),

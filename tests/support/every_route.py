@@ -137,6 +137,10 @@ class EveryRoute:
             self.call("GET", f"{path}?after={last}")
             for status in statuses:
                 self.call("GET", f"{path}?status={status}")
+        of_account = "/v1/decisions?account_id=second-1"
+        decided = self.call("GET", of_account)["decisions"]
+        if decided:
+            self.call("GET", f"{of_account}&after={decided[0]['decision_id']}")
         due = self.call("GET", "/v1/due?until=2999-12-31")["accounts"]
         self.call("GET", f"/v1/due?after={due[-1]['due_id']}")
 

@@ -296,6 +296,9 @@ class Battery:
 
     def _acceptable_query(self, label: str, case: Case) -> Json:
         query = dict(case.query or {})
+        if "account_id" in query:
+            # Of an account without decisions there is no page after another.
+            query.pop("after", None)
         # Of the due accounts no place is known: that of a decision is taken again by the next one.
         if query.pop("after", None) is not None and self._turn % 2 and "due" not in label:
             if "notices" in label:

@@ -28,6 +28,7 @@ MAY = {
     ("POST", "/v1/decisions"): "score",
     ("POST", "/v1/decisions/batch"): "score",
     ("POST", "/v1/advice"): "score",
+    ("GET", "/v1/decisions"): "review audit",
     ("GET", "/v1/decisions/{id}"): "score review audit",
     ("POST", "/v1/decisions/{id}/reviews"): "score review",
     ("POST", "/v1/decisions/{id}/notifications"): "score review",
