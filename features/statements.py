@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, cached_property
-from itertools import groupby
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -100,11 +99,19 @@ class Statements:
 
     def texts(self) -> Iterator[tuple[str, bytes]]:
         """Each account with the ``repr`` of its rows, one after the other."""
-        if not isinstance(self._source, pl.DataFrame):
-            yield self.account_ids[0], _write_rows(self, self._source)
-            return
-        for account_id, rows in groupby(self._source.iter_rows(), itemgetter(_ACCOUNT)):
-            yield account_id, _repr_rows(rows)
+        months_observed = self.window.months_observed.astype(np.int64).tolist()
+        first = 0
+        for place, months in enumerate(months_observed):
+            text = _write_rows(self, place, months)
+            if text is None:
+                text = _repr_rows(self._rows_from(first, months))
+            yield self.account_ids[place], text
+            first += months
+
+    def _rows_from(self, first: int, count: int) -> Iterable[Row]:
+        if isinstance(self._source, pl.DataFrame):
+            return self._source.slice(first, count).iter_rows()
+        return self._source[first : first + count]
 
 
 def read_table(statements: pl.DataFrame) -> Statements:
@@ -209,26 +216,27 @@ def _repr_rows(rows: Iterable[Row]) -> bytes:
     return "".join(map(repr, rows)).encode()
 
 
-def _write_rows(statements: Statements, rows: Sequence[Row]) -> bytes:
-    """:func:`_repr_rows` of one account, by the compiled loop where that can write its numbers."""
+def _write_rows(statements: Statements, place: int, months: int) -> bytes | None:
+    """:func:`_repr_rows` of the account at a place, by the compiled loop.
+
+    None if the loop cannot write one of its numbers exactly as Python does.
+    """
     write_rows, most_of_a_number = _row_text()
-    account_id, product, stored = (
-        statements.account_ids[0],
-        statements.products[0],
-        statements.window.stored,
-    )
+    account_id, product = statements.account_ids[place], statements.products[place]
+    # Contiguous, as the window of one account is: so the loop is compiled once.
+    stored = np.ascontiguousarray(statements.window.stored[:, :months, place : place + 1])
     head, middle = f"({account_id!r}, datetime.date(", f", 1), {product!r}, "
     most_of_a_row = len(head) + len(middle) + (len(STORED_COLUMNS) + 1) * most_of_a_number
-    out = np.empty(len(rows) * most_of_a_row, dtype=np.uint8)
+    out = np.empty(months * most_of_a_row, dtype=np.uint8)
     length = write_rows(
         stored,
-        month_index(statements.as_of[0]),
+        month_index(statements.as_of[place]),
         np.frombuffer(head.encode(), dtype=np.uint8),
         np.frombuffer(middle.encode(), dtype=np.uint8),
         _IS_WHOLE,
         out,
     )
-    return _repr_rows(rows) if length < 0 else out[:length].tobytes()
+    return None if length < 0 else out[:length].tobytes()
 
 
 @cache

@@ -148,10 +148,13 @@ def check_writing(drawn: Drawn, length: int) -> None:
 
 
 def test_each_account_of_a_table_is_written_by_itself() -> None:
-    tables = [quiet_account(months, account_id=name) for name, months in (("b", 2), ("a", 3))]
+    tables = [
+        quiet_account(months, account_id=name, changes={"balance": balance})
+        for name, months, balance in (("c", 2, 10.0), ("b", 3, 1 / 3), ("a", 4, 20.0))
+    ]
     written = dict(read_table(pl.concat(tables)).texts())
-    alone = [dict(read_table(one).texts()) for one in tables]
-    assert written == alone[0] | alone[1]
+    rows = {table["account_id"][0]: check(table).rows() for table in tables}
+    assert written == {name: "".join(map(repr, own)).encode() for name, own in rows.items()}
 
 
 def is_sound(statements: pl.DataFrame) -> bool:
