@@ -7,7 +7,7 @@ import datetime
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
@@ -49,8 +49,21 @@ def decide_portfolio(options: argparse.Namespace) -> None:
     )
     if result.set_aside:
         print(f"set aside  {result.set_aside:,} accounts with faults: {options.rejects}")
+    left_out = result.manifest["left_out"]
+    if left_out:
+        print(f"left out   {_few(left_out)}, as *.parquet is expected")
     print(f"decisions  {options.out}; {MANIFEST} has the digests of all files")
     print(_in_force_text(result))
+
+
+def _few(names: Sequence[str], shown: int = 3) -> str:
+    """The first names, and the number of the others.
+
+    >>> _few(["a.csv", "b.csv", "c.csv", "d.csv", "e.csv"])
+    'a.csv, b.csv, c.csv and 2 more'
+    """
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def check_portfolio(options: argparse.Namespace) -> int:

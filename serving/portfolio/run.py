@@ -33,7 +33,7 @@ from serving.portfolio.accounts import check_accounts
 from serving.portfolio.bounds import exceeded
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
-from serving.portfolio.partitions import Partition, find_partitions
+from serving.portfolio.partitions import Partition, Portfolio, find_partitions
 from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.recorded.record import Recorder
 from serving.portfolio.totals import Totals
@@ -69,7 +69,8 @@ def run(order: Order, progress: Progress | None = None, report: Report | None = 
         StorageError: There is no audit log, or it cannot be read or written.
     """
     # What can be refused without a folder is refused before there is one.
-    partitions = find_partitions(order.statements)
+    portfolio = find_partitions(order.statements)
+    _check_places(order)
     bundle = load(order.bundle)
     if order.record is not None:
         # Here, where its fault has a sentence, before processes open it.
@@ -79,16 +80,17 @@ def run(order: Order, progress: Progress | None = None, report: Report | None = 
     if strange and not (order.decisions / MANIFEST).exists():
         raise PortfolioError(f"{order.decisions}: expected a new folder, or that of a run")
     with _only_run(order.decisions):
-        return _run(order, partitions, bundle, progress, report)
+        return _run(order, portfolio, bundle, progress, report)
 
 
 def _run(
     order: Order,
-    partitions: Sequence[Partition],
+    portfolio: Portfolio,
     bundle: Bundle,
     progress: Progress | None,
     report: Report | None,
 ) -> Result:
+    partitions = portfolio.partitions
     manifest = _begin(order, bundle)
     # An unfinished run goes on with its own time.
     decided_at = datetime.datetime.fromisoformat(manifest["decided_at"])
@@ -105,11 +107,30 @@ def _run(
         _collect_rejects(in_order, order.decisions, order.rejects)
     if report is not None:
         report(_totals_of(in_order))
+    manifest |= {"left_out": portfolio.left_out}
     if not order.records:
         return _finish(manifest, in_order, {}, order.decisions)
     _check_bounds(in_order, order, bundle)
     recorded = _record_all(in_order, order, manifest["run"], local_date(decided_at, bundle.policy))
     return _finish(manifest, in_order, recorded, order.decisions)
+
+
+def _check_places(order: Order) -> None:
+    """Raise :class:`PortfolioError` if what is written would be among what is read, or replace it.
+
+    An unfinished run has listed its rejects perhaps; a new one writes a new file.
+    """
+    statements, decisions = order.statements.resolve(), order.decisions.resolve()
+    if decisions.is_relative_to(statements):
+        raise PortfolioError(
+            f"{order.decisions}: expected a folder outside the statements, {order.statements}"
+        )
+    if order.rejects is None:
+        return
+    if not order.rejects.parent.is_dir():
+        raise PortfolioError(f"{order.rejects}: expected a file in a folder that exists")
+    if order.rejects.exists() and not (order.decisions / MANIFEST).exists():
+        raise PortfolioError(f"{order.rejects} exists already: expected a new file")
 
 
 def totals_in(folder: Path) -> Totals:
@@ -253,10 +274,13 @@ def _record_all(
 
 
 def _collect_rejects(found: Sequence[Done], folder: Path, rejects: Path) -> None:
-    """Write the faults of all accounts that were set aside; nothing if there are none."""
-    tables = [pl.read_csv(rejects_file(done.name, folder)) for done in found if done.set_aside]
-    if tables:
-        pl.concat(tables).write_csv(rejects)
+    """Write the faults of all accounts that were set aside; a header alone if there are none."""
+    files = [rejects_file(done.name, folder) for done in found if done.set_aside]
+    # As text: an account 007 would become the number 7.
+    tables = [pl.read_csv(file, infer_schema=False) for file in files]
+    none = pl.DataFrame(schema=dict.fromkeys(("account_id", "month", "rule"), pl.String))
+    with whole_file(rejects) as file:
+        pl.concat([none, *tables]).write_csv(file)
 
 
 def _finish(

@@ -6,6 +6,8 @@ note of other statements or of another run for one.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -19,12 +21,19 @@ from features.schema import StatementError, sift
 from features.statements import read_table
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
+from serving.decision.policy.dates import local_date
 from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
 from serving.portfolio.block import NO_PAST, Basis, decide_block
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
-from serving.portfolio.partitions import Partition, digest_of, read_blocks
+from serving.portfolio.partitions import (
+    Partition,
+    breaches_of_run,
+    digest_of,
+    read_blocks,
+    refuse_breaches,
+)
 from serving.portfolio.recorded.entries import entries_table
 from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.totals import Totals
@@ -89,6 +98,7 @@ class Decider:
             with_all_answers=order.with_all_answers,
             with_contributions=order.with_contributions,
         )
+        self._today = local_date(order.decided_at, self._basis.bundle.policy)
 
     def close(self) -> None:
         """Close the audit log."""
@@ -129,19 +139,26 @@ class Decider:
             name = f"{partition.name}{part}.parquet"
             if self._order.records:
                 rows = entries_table(decided, read, self._basis, past, self._run)
-                with whole_file(_entries_file(name, folder)) as file:
-                    rows.write_parquet(file)
-            with whole_file(folder / name) as file:
-                decided.table.write_parquet(file)
-            files[name] = digest_of(folder / name)
+                write_table(rows, _entries_file(name, folder))
+            self._check_name(partition, name)
+            files[name] = write_table(decided.table, folder / name)
             totals = totals.plus(Totals.of_table(decided.table))
+        breaches = pl.concat(faults) if faults else pl.DataFrame()
         set_aside = 0
-        if faults:
-            breaches = pl.concat(faults)
+        if not breaches.is_empty():
             set_aside = breaches["account_id"].n_unique()
             with whole_file(rejects_file(partition.name, folder)) as file:
                 breaches.write_csv(file)
         return Done(partition.name, self._run, statements, files, set_aside, totals)
+
+    def _check_name(self, partition: Partition, name: str) -> None:
+        """Raise :class:`PortfolioError` if a file of a second part has that of another partition."""
+        other = self._order.statements / name
+        if name != f"{partition.name}.parquet" and other.exists():
+            raise PortfolioError(
+                f"a part of its decisions would be {name}, as those of {other}; "
+                "rename one of the two files"
+            )
 
     def _sound_blocks(
         self, partition: Partition, faults: list[pl.DataFrame]
@@ -152,14 +169,18 @@ class Decider:
         """
         order = self._order
         for block in read_blocks(partition, order.last_month, order.rows_at_once):
+            breaches = breaches_of_run(block, self._today)
             if order.rejects is None:
+                refuse_breaches(breaches)
                 yield block
                 continue
-            good, breaches = sift(block, window=True)
-            if not breaches.is_empty():
-                faults.append(breaches)
-            if not good.is_empty():
-                yield good
+            sound = block.join(breaches, on="account_id", how="anti", maintain_order="left")
+            faults.append(breaches)
+            if not sound.is_empty():
+                sound, others = sift(sound, window=True)
+                faults.append(others)
+            if not sound.is_empty():
+                yield sound
 
 
 def entries_files(done: Done, folder: Path) -> list[Path]:
@@ -171,6 +192,16 @@ def _entries_file(decisions: str, folder: Path) -> Path:
     return folder / NOTES / f"{decisions.removesuffix('.parquet')}.entries.parquet"
 
 
+def write_table(table: pl.DataFrame, path: Path) -> str:
+    """Write a table as Parquet, whole or not at all; returns the SHA-256 of the file."""
+    content = io.BytesIO()
+    # To memory first: of a full disk Polars says that the file is out of specification.
+    table.write_parquet(content)
+    with whole_file(path) as file:
+        file.write_bytes(content.getbuffer())
+    return hashlib.sha256(content.getbuffer()).hexdigest()
+
+
 def rejects_file(partition: str, folder: Path) -> Path:
     """The file with the faults of a partition's accounts that were set aside."""
     return folder / NOTES / f"{partition}.rejects.csv"
@@ -178,7 +209,23 @@ def rejects_file(partition: str, folder: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which becomes ``path``, durably, if the block raises nothing."""
+    """Yield a path to write to, which becomes ``path``, durably, if the block raises nothing.
+
+    Raises:
+        PortfolioError: It cannot be written; its cause is the OSError.
+    """
+    try:
+        with _whole_file(path) as unfinished:
+            yield unfinished
+    except OSError as error:
+        raise PortfolioError(
+            f"{path}: cannot be written: {error.strerror or error}; "
+            "when it can be, the same command goes on where it stopped"
+        ) from error
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

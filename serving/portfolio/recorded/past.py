@@ -7,6 +7,7 @@ from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.decision.policy.prior import up_to_date
 from serving.portfolio.block import Past
+from serving.portfolio.recorded.failures import name_failures
 from serving.reviews.past_decision import earlier_of
 from serving.storage.database import COMMAND_SECONDS, open_database
 from serving.storage.errors import StorageError
@@ -40,7 +41,15 @@ class RecordedPast:
         self._database.close()
 
     def of(self, statements: Statements) -> Past:
-        """The priors and the latest decisions, without those of accounts that are not recorded."""
+        """The priors and the latest decisions, without those of accounts that are not recorded.
+
+        Raises:
+            StorageError: The audit log cannot be read.
+        """
+        with name_failures(self._database):
+            return self._of(statements)
+
+    def _of(self, statements: Statements) -> Past:
         names = statements.account_ids
         limits = statements.window.now("credit_limit").tolist()
         latest_statement = dict(zip(names, zip(statements.as_of, limits, strict=True), strict=True))

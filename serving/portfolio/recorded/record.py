@@ -28,6 +28,7 @@ from serving.audit_log.reader import Reader
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.recorded.entries import CALLER, read_entries
+from serving.portfolio.recorded.failures import name_failures
 from serving.portfolio.recorded.keeps import keep_rows, keeps_of
 from serving.portfolio.recorded.merkle import MerkleTree
 from serving.portfolio.worker import NOTES, Done, entries_files, whole_file
@@ -79,7 +80,15 @@ class Recorder:
         self._database.close()
 
     def record(self, done: Done) -> Recorded:
-        """Store what was decided in a partition; what is stored already stays as it is."""
+        """Store what was decided in a partition; what is stored already stays as it is.
+
+        Raises:
+            StorageError: The audit log cannot be written, as where its disk is full.
+        """
+        with name_failures(self._database):
+            return self._record(done)
+
+    def _record(self, done: Done) -> Recorded:
         key = f"portfolio:{self._run}:{done.name}"
         for row in self.reader.by_unique_keys([key]):
             return Recorded(**json.loads(row.response_body or b"{}"))
@@ -117,7 +126,8 @@ class Recorder:
 
     def count_due(self, today: datetime.date) -> int:
         """The accounts whose next look has come and that were not in the portfolio."""
-        return sum(1 for _ in all_due(self.reader, self._order.tenant, today))
+        with name_failures(self._database):
+            return sum(1 for _ in all_due(self.reader, self._order.tenant, today))
 
     def _commit(self, items: Sequence[list[NewEntry]]) -> list[str]:
         """Store some decisions; returns the accounts that were overtaken."""

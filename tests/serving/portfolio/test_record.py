@@ -167,7 +167,7 @@ def test_what_the_service_has_decided_meanwhile_stands(
     order: Order, audit_log: AuditLog, bundle: Bundle, statements: pl.DataFrame
 ) -> None:
     """Between the decisions of a run and their rows, the service decides on some accounts."""
-    partition = find_partitions(order.statements)[0]
+    partition = find_partitions(order.statements).partitions[0]
     with closing(Decider(order, "run")) as decider:
         done = decider.decide(partition)
     answers = answers_of(order)
@@ -289,7 +289,7 @@ def test_a_clock_that_went_back_is_refused(
 
 
 def test_decisions_that_another_run_has_stored_are_refused(order: Order) -> None:
-    partition = find_partitions(order.statements)[0]
+    partition = find_partitions(order.statements).partitions[0]
     with closing(Decider(order, "first")) as decider:
         done = decider.decide(partition)
     with closing(Recorder(order, "first")) as recorder:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import fcntl
 import itertools
 import json
 import os
@@ -227,18 +228,90 @@ def test_what_cannot_be_decided_is_named_with_its_file(
 def test_accounts_with_faults_are_set_aside_where_that_is_asked_for(
     statements: pl.DataFrame, portfolio: Portfolio, order: Make, tmp_path: Path
 ) -> None:
-    name = statements["account_id"][0]
-    bad = statements.with_columns(
-        pl.when(pl.col("account_id") == name).then(-1.0).otherwise("balance").alias("payment")
+    """Of each kind one; the names look like numbers, and are listed as they are."""
+    names = statements["account_id"].unique(maintain_order=True)
+    numbers = {name: f"{place:05}" for place, name in enumerate(names)}
+    numbered = statements.with_columns(
+        pl.col("account_id").replace_strict(numbers), pl.col("product").cast(pl.String)
     )
+    first, second = (pl.col("account_id") == name for name in ("00000", "00001"))
+    is_last = pl.col("month") == pl.col("month").max()
+    bad = numbered.with_columns(
+        pl.when(first).then(-1.0).otherwise("payment").alias("payment"),
+        pl.when(second).then(pl.lit("mortgage")).otherwise("product").alias("product"),
+    )
+    later = numbered.filter((pl.col("account_id") == "00002") & is_last)
+    later = later.with_columns(pl.col("month").dt.offset_by("12mo"))
     rejects = tmp_path / "rejects.csv"
-    wanted = order(portfolio("bad", split(bad, 2)), rejects=rejects)
+    wanted = order(portfolio("bad", split(pl.concat([bad, later]), 2)), rejects=rejects)
     result = run(wanted)
-    assert result.set_aside == result.manifest["set_aside"] >= 1
-    listed = pl.read_csv(rejects)
-    assert name in listed["account_id"].to_list()
+    listed = pl.read_csv(rejects, infer_schema=False)
+    assert dict(listed.select("account_id", "rule").iter_rows()) == {
+        "00000": "0 <= payment <= 1e+09",
+        "00001": "product is pay_later or cash_loan",
+        "00002": "no month is in the future",
+    }
+    assert result.set_aside == result.manifest["set_aside"] == 3
     assert set(read_all(wanted.decisions)["account_id"]).isdisjoint(listed["account_id"])
     assert result.totals.accounts + result.set_aside == ACCOUNTS
+
+    # A list of last month is not taken for that of this run, and no other file is replaced.
+    good = order(portfolio("good", [statements]), rejects=rejects)
+    assert "rejects.csv exists already: expected a new file" in refused(good)
+    nowhere = dataclasses.replace(good, rejects=tmp_path / "nowhere" / "rejects.csv")
+    assert "expected a file in a folder that exists" in refused(nowhere)
+    assert not good.decisions.exists()
+    none = dataclasses.replace(good, rejects=tmp_path / "none.csv")
+    assert run(none).set_aside == 0
+    assert pl.read_csv(tmp_path / "none.csv").shape == (0, 3)
+
+
+def test_places_where_the_decisions_cannot_be_are_refused(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make, tmp_path: Path
+) -> None:
+    few = statements.filter(pl.col("account_id").is_in(statements["account_id"][:1].implode()))
+    folder = portfolio("here", [few])
+    before = sorted(folder.rglob("*"))
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    wanted = order(folder)
+    for place in each((folder, folder / "decisions", link / "decisions")):
+        text = refused(dataclasses.replace(wanted, decisions=place))
+        assert "expected a folder outside the statements" in text
+    note = tmp_path / "note.txt"
+    note.write_text("no folder", "utf-8")
+    with pytest.raises(OSError, match="Not a directory"):
+        run(dataclasses.replace(wanted, decisions=note / "decisions"))
+    assert sorted(folder.rglob("*")) == before
+    wanted.decisions.mkdir()
+    with (wanted.decisions / "_lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert f"{wanted.decisions}: another process runs here" in refused(wanted)
+
+
+def test_a_part_does_not_replace_the_decisions_of_another_file(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    folder = portfolio("parts", split(statements, 2))
+    (folder / "part-1.parquet").rename(folder / "part-0.2.parquet")
+    wanted = order(folder, rows_at_once=statements.height // 4)
+    assert "a part of its decisions would be part-0.2.parquet, as those of" in refused(wanted)
+    # The same files in the memory for them are no fault.
+    whole = order(folder)
+    run(whole)
+    assert read_all(whole.decisions).height == ACCOUNTS
+
+
+def test_files_without_accounts_are_no_fault(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    folder = portfolio("empty", [statements[:0]])
+    (folder / "notes.txt").write_text("of last month", "utf-8")
+    result = run(order(folder))
+    assert (result.totals.accounts, result.manifest["partitions"][0]["decisions"]) == (0, {})
+    assert result.manifest["left_out"] == ["notes.txt"]
+    early = order(portfolio("early", [statements]), last_month=datetime.date(2000, 1, 1))
+    assert run(early).totals.accounts == 0
 
 
 def test_another_run_is_not_mixed_with_the_one_in_the_folder(
