@@ -152,7 +152,7 @@ class Decider:
         return Done(partition.name, self._run, statements, files, set_aside, totals)
 
     def _check_name(self, partition: Partition, name: str) -> None:
-        """Raise :class:`PortfolioError` if a file of a second part has that of another partition."""
+        """Raise :class:`PortfolioError` if the name of a part is that of another partition."""
         other = self._order.statements / name
         if name != f"{partition.name}.parquet" and other.exists():
             raise PortfolioError(
