@@ -35,6 +35,7 @@ VIOLATIONS = {
     "6a": ("serving/decision/planted.py", "import pydantic"),
     "6b": ("training/fit/planted.py", "import mlflow"),
     "7": ("training/fit/planted.py", "import numba"),
+    "8": ("serving/portfolio/planted.py", "import distributed"),
 }
 
 
@@ -150,9 +151,13 @@ def imported_libraries(packages: tuple[str, ...]) -> set[str]:
     graph = grimp.build_graph(
         *PACKAGES, include_external_packages=True, exclude_type_checking_imports=True
     )
-    # ``python -m serving pack`` reads MLflow's registry, and the peers are compared if they are
-    # installed; both say which extra installs what is missing.
-    optional = ("serving.operations.pack", "training.compare.peers.")
+    # ``python -m serving pack`` reads MLflow's registry, the peers are compared if they are
+    # installed, and Dask spreads work; all say which extra installs what is missing.
+    optional = (
+        "serving.operations.pack",
+        "serving.portfolio.spread.connect",
+        "training.compare.peers.",
+    )
     ours = [module for module in graph.modules if not module.startswith(optional)]
     libraries = set()
     for module in ours:

@@ -11,6 +11,7 @@ from serving.decision.result import ProductError
 from serving.operations.client import ServiceError
 from serving.operations.pack import PackError
 from serving.portfolio.errors import PortfolioError
+from serving.portfolio.spread.connect import ClusterError
 from serving.storage.bundles.store import NoStoredModel
 from serving.storage.errors import StorageError
 from serving.web.telemetry.settings import TelemetryError
@@ -31,6 +32,7 @@ class RequestFileError(ValueError):
 USER_ERRORS = (
     BentoMLException,
     BundleError,
+    ClusterError,
     KeyRefused,
     NoStoredModel,
     NotActivated,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from serving.portfolio.order import Order
 from serving.portfolio.recorded.merkle import proves
 from serving.portfolio.recorded.proof import KeepProof, check_run, prove_keep
 from serving.portfolio.run import MANIFEST, Result, run, totals_in
+from serving.portfolio.spread.connect import LOCAL
 from serving.portfolio.totals import Total, Totals
 from serving.storage.bundles.store import newest_bundle
 from serving.storage.settings import read_settings
@@ -25,6 +27,8 @@ def decide_portfolio(options: argparse.Namespace) -> None:
     """Decide on every account of a portfolio, and print what was decided."""
     if options.record and options.tenant is None:
         raise PortfolioError("--record: expected --tenant too, the lender whose accounts these are")
+    if options.workers is not None and options.scheduler not in (None, LOCAL):
+        raise PortfolioError("--workers: expected none with --scheduler, whose workers decide")
     _check_clock(options)
     order = Order(
         statements=options.statements,
@@ -32,7 +36,8 @@ def decide_portfolio(options: argparse.Namespace) -> None:
         bundle=options.bundle or newest_bundle(),
         decided_at=options.decided_at,
         last_month=options.last_month,
-        workers=options.workers,
+        workers=options.workers or os.cpu_count() or 1,
+        scheduler=options.scheduler,
         with_all_answers=options.all_answers,
         with_contributions=options.contributions,
         rejects=options.rejects,

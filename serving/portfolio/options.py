@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +66,14 @@ def _add_contents(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=_parse_count,
-        default=os.cpu_count() or 1,
         metavar="N",
-        help="processes that decide (default: one a core, %(default)s)",
+        help="processes of this machine that decide (default: one a core)",
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let the workers of a Dask cluster decide: tcp://HOST:PORT or tls://HOST:PORT of its "
+        "scheduler, or `local` for one of this machine with --workers processes",
     )
     parser.add_argument(
         "--all-answers",

@@ -9,6 +9,8 @@ from pathlib import Path
 from serving.portfolio.partitions import ROWS_AT_ONCE
 from serving.storage.settings import StorageSettings
 
+MANIFEST = "_run.json"  # in the folder of the decisions
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -21,7 +23,9 @@ class Order:
         decided_at: The time of the decisions, with a time zone; None = that of the unfinished run
             in ``decisions``, or now.
         last_month: Later statements are left out; None = none are.
-        workers: Processes that decide.
+        workers: Processes of this machine that decide.
+        scheduler: The address of a Dask scheduler whose workers decide instead, or "local" for a
+            Dask cluster of ``workers`` processes of this machine; None = no Dask.
         with_all_answers: As :class:`serving.portfolio.block.Basis` has it.
         with_contributions: Likewise.
         rejects: Where accounts with faults are listed that are set aside; None = they are refused.
@@ -39,6 +43,7 @@ class Order:
     decided_at: datetime.datetime | None = None
     last_month: datetime.date | None = None
     workers: int = 1
+    scheduler: str | None = None
     with_all_answers: bool = False
     with_contributions: bool = False
     rejects: Path | None = None

@@ -1,6 +1,6 @@
 """A run over a portfolio: every partition decided, on all cores, once.
 
-    find_partitions() -> decide_partition() of each, in processes -> check_accounts() -> manifest
+    find_partitions() -> decide_all(), in processes -> check_accounts() -> manifest
 
 The manifest, ``_run.json``, is there from the beginning and says ``finished`` at the end.  The same
 call on a folder with an unfinished run goes on with it: the result has the same bytes as that of a
@@ -11,14 +11,9 @@ from __future__ import annotations
 
 import datetime
 import fcntl
-import functools
 import hashlib
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,17 +25,18 @@ from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.decision.policy.dates import local_date
 from serving.portfolio.accounts import check_accounts
-from serving.portfolio.bounds import exceeded
 from serving.portfolio.errors import PortfolioError
+from serving.portfolio.order import MANIFEST as MANIFEST
 from serving.portfolio.order import Order
-from serving.portfolio.partitions import Partition, Portfolio, find_partitions
+from serving.portfolio.partitions import Portfolio, find_partitions
+from serving.portfolio.recorded.bounds import exceeded
 from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.recorded.record import Recorder
+from serving.portfolio.spread.hand_out import decide_all
 from serving.portfolio.totals import Totals
-from serving.portfolio.worker import Decider, Done, rejects_file, whole_file
+from serving.portfolio.worker import Done, rejects_file, remove_unfinished, whole_file
 from serving.storage.timestamps import encode_time
 
-MANIFEST = "_run.json"
 _LOCK = "_lock"
 Progress = Callable[[int, int, int], None]  # partitions done, partitions in all, accounts done
 Report = Callable[[Totals], None]
@@ -96,11 +92,12 @@ def _run(
     decided_at = datetime.datetime.fromisoformat(manifest["decided_at"])
     order = replace(order, decided_at=decided_at)
     found: dict[str, Done] = {}
-    for done in _decide_all(partitions, order, manifest["run"]):
+    for done in decide_all(partitions, order, manifest["run"], bundle):
         found[done.name] = done
         if progress is not None:
             accounts = sum(one.totals.accounts for one in found.values())
             progress(len(found), len(partitions), accounts)
+    remove_unfinished(order.decisions)
     in_order = [found[partition.name] for partition in partitions]
     check_accounts(in_order, order)
     if order.rejects is not None:
@@ -201,45 +198,6 @@ def _describe(order: Order, bundle: Bundle, decided_at: datetime.datetime) -> di
     text = json.dumps(described, sort_keys=True)
     run_id = hashlib.sha256(text.encode()).hexdigest()[:16]
     return {"run": run_id, "state": "unfinished"} | described
-
-
-def _decide_all(partitions: Sequence[Partition], order: Order, run_id: str) -> Iterator[Done]:
-    """What was decided in each partition, as each is done."""
-    if order.workers == 1:
-        with closing(Decider(order, run_id)) as decider:
-            for partition in partitions:
-                yield decider.decide(partition)
-        return
-    # Each process has a core: threads of libraries would only wait for each other.
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    pool = ProcessPoolExecutor(
-        max_workers=order.workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=functools.partial(_start_worker, order, run_id),
-    )
-    try:
-        waiting = [pool.submit(_decide_in_worker, partition) for partition in partitions]
-        for done in as_completed(waiting):
-            yield done.result()
-    except BrokenProcessPool as error:
-        raise PortfolioError(
-            "a process that decided was ended from outside, as by a lack of memory; "
-            "the same command goes on where it stopped"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_OF_WORKER: list[Decider] = []  # one, in a process of the pool
-
-
-def _start_worker(order: Order, run_id: str) -> None:
-    # A bundle is loaded in the process that decides, see `load`.
-    _OF_WORKER.append(Decider(order, run_id))
-
-
-def _decide_in_worker(partition: Partition) -> Done:
-    return _OF_WORKER[0].decide(partition)
 
 
 def _check_bounds(found: Sequence[Done], order: Order, bundle: Bundle) -> None:

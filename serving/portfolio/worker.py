@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import polars as pl
 
 from features.schema import StatementError, sift
 from features.statements import read_table
+from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
 from serving.decision.policy.dates import local_date
@@ -40,6 +42,7 @@ from serving.portfolio.totals import Totals
 
 # The folder of the notes, within that of the decisions: readers of Parquet skip such names.
 NOTES = "_partitions"
+_UNFINISHED = ".unfinished"
 _REFUSALS = (StatementError, PriorError, ProductError, PortfolioError)
 
 
@@ -78,23 +81,26 @@ class Done:
 class Decider:
     """Decides on partitions with the bundle and the audit log of an order, in one process.
 
+    ``bundle`` is that of the order, if it is in memory already; ``id_key`` keys the ids.
+
     Raises:
         PortfolioError: The order has no time of the decisions.
         BundleError: The bundle is damaged.
         StorageError: The audit log cannot be read.
     """
 
-    def __init__(self, order: Order, run_id: str) -> None:
+    def __init__(self, order: Order, run_id: str, bundle: Bundle | None = None) -> None:
         if order.decided_at is None:
             raise PortfolioError("expected an order with the time of the decisions, got none")
         self._order, self._run = order, run_id
         self._past = None
         if order.record is not None:
             self._past = RecordedPast(order.record, order.tenant)
+        self.id_key = UNKEYED if self._past is None else self._past.id_key
         self._basis = Basis(
-            bundle=load(order.bundle),
+            bundle=bundle or load(order.bundle),
             decided_at=order.decided_at,
-            id_key=UNKEYED if self._past is None else self._past.id_key,
+            id_key=self.id_key,
             with_all_answers=order.with_all_answers,
             with_contributions=order.with_contributions,
         )
@@ -227,7 +233,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def _whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    # Unlike any other: processes of several machines may have the same id.
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_UNFINISHED}")
     try:
         yield unfinished
         descriptor = os.open(unfinished, os.O_RDONLY)
@@ -238,3 +245,9 @@ def _whole_file(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes left in the folder of a run when they were killed while writing."""
+    for file in folder.rglob(f".*{_UNFINISHED}"):
+        file.unlink(missing_ok=True)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from serving.decision.config.run_bounds import NO_BOUNDS, RunBounds
-from serving.portfolio.bounds import exceeded
 from serving.portfolio.command import totals_text
+from serving.portfolio.recorded.bounds import exceeded
 from serving.portfolio.totals import Total, Totals
 
 TOTALS = Totals(
