@@ -14,7 +14,7 @@ from serving.api.openapi.document import document
 from serving.auth.gate import Gate, RealPath
 from serving.auth.routes import route_template
 from serving.storage.settings import BATCH_DEADLINES, read_settings
-from serving.web.request_target import keep_whole_targets
+from serving.web.protocol import keep_whole_targets
 from serving.web.telemetry.start import start_telemetry
 from serving.web.telemetry.watch import Watch
 
@@ -63,7 +63,8 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         keep_whole_targets()
         start_telemetry()  # before the gate logs
         app = without_request_metrics(super().to_asgi(is_main))
-        return Watch(Gate(_StatingBundle(app)), route_template)
+        gate = Gate(_StatingBundle(app))
+        return Watch(gate, route_template, gate.refusal)
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         """Serve the model that the Bento was built with.

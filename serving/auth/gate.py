@@ -28,11 +28,11 @@ from serving.auth.routes import Route, template_match
 from serving.auth.work import cost_by_headers, takes_long
 from serving.storage.errors import StorageError
 from serving.storage.settings import read_settings
-from serving.web.admission import Admission, Ticket
+from serving.web.admission import SECONDS_BEFORE_REFUSAL, Admission, Ticket
 from serving.web.body import ClientDisconnected, check_content_type, check_encoding, read_body
-from serving.web.error_responses import ProblemSender
+from serving.web.error_responses import ProblemSender, Refusal
 from serving.web.errors import ApiError, internal_error, single_fault
-from serving.web.shutdown import ClosingSender
+from serving.web.shutdown import ClosingSender, has_begun
 from serving.web.telemetry.logs import format_without_values
 
 LOGGER = logging.getLogger("clearline.gate")
@@ -42,9 +42,6 @@ _MAX_ADDRESSES = 1000
 _SLOTS = 16
 _NO_LIMIT = 1_000_000
 _SECONDS_A_DECISION = 0.003  # until it is measured
-# A client that does not wait before it tries again, as it is told, must not keep the process busy
-# with refusals.
-_SECONDS_BEFORE_REFUSAL = 0.06
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _OPEN_TO_LOOPBACK = (
     "there is no API key: only clients on this machine are answered, all others get 403; they send "
@@ -94,6 +91,25 @@ class Gate:
         else:
             await _refuse_websocket(scope, send)
 
+    def refusal(self, scope: Scope) -> Refusal | None:
+        """Return why a decision is refused by its headers: its key's rate, or too much work ahead.
+
+        None = call the app, which may refuse it too. No token of the key's rate is taken.
+        """
+        route = template_match(scope["path"]).get(scope["method"])
+        # A connection that is to end is closed by the app's answer.
+        if route is None or not route.counted or self.keys is None or has_begun():
+            return None
+        headers = Headers(scope=scope)
+        key = self.keys.find(_bearer_token(headers))
+        if key is None or key.scopes.isdisjoint(route.scopes):
+            return None
+        seconds = self._limiter.wait(key.key_id, key.rate)
+        if seconds:
+            return _above_rate(key.rate, seconds)
+        cost = cost_by_headers(scope, route, headers)
+        return self._queue(scope, route).refusal(key.key_id, cost)
+
     async def _http(self, scope: Scope, receive: Receive, sender: ProblemSender) -> None:
         headers = Headers(scope=scope)
         arrived = time.monotonic()
@@ -114,7 +130,7 @@ class Gate:
             await self._call_app(admitted, _Replay(passed_on, receive), sender)
         except ApiError as refusal:
             if refusal.problem.status in _BUSY:
-                await asyncio.sleep(_SECONDS_BEFORE_REFUSAL)
+                await asyncio.sleep(SECONDS_BEFORE_REFUSAL)
             await sender.send_problem(refusal.problem, refusal.headers)
         except ClientDisconnected:
             return
@@ -128,8 +144,11 @@ class Gate:
         """Return the place of a request in its queue; None if its work is not counted."""
         if caller is None or not route.counted:
             return None
-        queue = self._long if takes_long(scope, route) else self._short
+        queue = self._queue(scope, route)
         return queue.enter(caller.key_id, cost_by_headers(scope, route, headers))
+
+    def _queue(self, scope: Scope, route: Route) -> Admission:
+        return self._long if takes_long(scope, route) else self._short
 
     def _admit(self, scope: Scope, headers: Headers, keys: KeyCache) -> tuple[Route, Caller | None]:
         """Return the route and the caller (None on an open route); raises ApiError."""
@@ -172,11 +191,7 @@ class Gate:
             )
         seconds = self._limiter.acquire(key.key_id, key.rate)
         if seconds:
-            raise single_fault(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"expected at most {key.rate:g} requests a second with this key",
-                headers={"retry-after": str(math.ceil(seconds))},
-            )
+            raise _above_rate(key.rate, seconds).error
         return key.caller
 
     def _local_caller(self, scope: Scope, headers: Headers) -> Caller:
@@ -322,6 +337,11 @@ def _bearer_token(headers: Headers) -> str:
         return ""
     scheme, _, token = sent[0].partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _above_rate(rate: float, seconds: float) -> Refusal:
+    message = f"expected at most {rate:g} requests a second with this key"
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, message, math.ceil(seconds))
 
 
 def _keys_unread() -> ApiError:

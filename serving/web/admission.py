@@ -14,15 +14,19 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
-from serving.web.errors import ApiError, single_fault
+from serving.web.error_responses import Refusal
 from serving.web.fair_queue import FairQueue
 
 LOGGER = logging.getLogger("clearline.admission")
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_MEASURE = 0.2
 _WEIGHT = 0.5  # of a new measurement of the speed
+# A client that does not wait before it tries again, as it is told, must not keep the process busy
+# with refusals.
+SECONDS_BEFORE_REFUSAL = 0.06
 OVERLOADED = "the service has more requests than it can answer in time: nothing was decided"
 MORE_THAN_SHARE = (
     "this key has more requests waiting than its share while others wait too: nothing was decided"
@@ -47,7 +51,8 @@ class Admission:
         self._running = 0
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
         self._cost_by_key: dict[str, float] = {}  # of all requests that entered and have not left
-        self._measured_from, self._done = clock(), 0.0
+        self._left_at = clock()  # when the latest one left, later by the idle time since then
+        self._busy, self._free = _Measured(), _Measured()
         self._refused, self._logged_at = 0, -math.inf
 
     @property
@@ -55,14 +60,27 @@ class Admission:
         """The cost of all requests that entered and have not left."""
         return sum(self._cost_by_key.values())
 
-    def enter(self, key: str, cost: float) -> Ticket:
-        """Take a request, or raise :class:`ApiError` (503, or 429 for more than a key's share)."""
+    def refusal(self, key: str, cost: float) -> Refusal | None:
+        """Return why a request would not be taken now, and count it; None = it would be taken."""
         ahead = self.cost * self._seconds
-        others = [name for name in self._cost_by_key if name != key]
-        if len(self._cost_by_key) and ahead > self._max_wait:
-            share = self._max_wait / self._seconds / (len(others) + 1)
-            if self._cost_by_key.get(key, 0.0) + cost > share:
-                raise self._refuse(ahead, bool(others))
+        if not self._cost_by_key or ahead <= self._max_wait:
+            return None
+        others = len(self._cost_by_key) - (key in self._cost_by_key)
+        share = self._max_wait / self._seconds / (others + 1)
+        if self._cost_by_key.get(key, 0.0) + cost <= share:
+            return None
+        return self._refuse(ahead, others > 0)
+
+    def enter(self, key: str, cost: float) -> Ticket:
+        """Take a request.
+
+        Raises :class:`serving.web.errors.ApiError`: 503, or 429 for more than a key's share.
+        """
+        refusal = self.refusal(key, cost)
+        if refusal is not None:
+            raise refusal.error
+        ahead = self.cost * self._seconds
+        if self._cost_by_key and ahead > self._max_wait:
             self._refuse_newest(ahead)
         self._cost_by_key[key] = self._cost_by_key.get(key, 0.0) + cost
         return Ticket(self, key, cost)
@@ -72,7 +90,7 @@ class Admission:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._running < self._slots and not self._waiting:
             self._waiting.pass_through(ticket.key, ticket.cost, turn)
-            self._running += 1
+            self._run_one()
             return
         self._waiting.push(ticket.key, ticket.cost, turn)
         try:
@@ -94,34 +112,45 @@ class Admission:
         self._measure(ticket.cost)
         self._release()
 
+    def _run_one(self) -> None:
+        if not self._running:
+            self._left_at = self._clock()
+        self._running += 1
+
     def _release(self) -> None:
         self._running -= 1
         while self._waiting and self._running < self._slots:
             turn = self._waiting.pop()
             if not turn.done():
-                self._running += 1
+                self._run_one()
                 turn.set_result(None)
 
     def _measure(self, cost: float) -> None:
+        """Measure how long a unit of cost takes, from the time in which requests run."""
         now = self._clock()
-        if not self._waiting:
-            # The next ones may come late: the time would be that of no work.
-            self._measured_from, self._done = now, 0.0
-            return
-        self._done += cost
+        waits = bool(self._waiting)
+        measured = self._busy if waits else self._free
+        measured.seconds += now - self._left_at
+        measured.cost += cost
+        self._left_at = now
         # Requests that are committed together leave together, so one alone says little.
-        elapsed = now - self._measured_from
-        if elapsed >= _SECONDS_TO_MEASURE:
-            self._seconds += _WEIGHT * (elapsed / self._done - self._seconds)
-            self._measured_from, self._done = now, 0.0
+        if measured.seconds < _SECONDS_TO_MEASURE:
+            return
+        seconds = measured.seconds / measured.cost
+        # While none waits, more could be done at once: a unit takes at most so long. Without this
+        # bound a machine that was slow for a moment would be thought slow for ever, because with
+        # few requests taken, none waits.
+        if waits or seconds < self._seconds:
+            self._seconds += _WEIGHT * (seconds - self._seconds)
+        measured.seconds = measured.cost = 0.0
 
     def _refuse_newest(self, ahead: float) -> None:
         heaviest = max(self._cost_by_key, key=lambda name: self._cost_by_key[name])
         turn = self._waiting.pop_newest(heaviest)
         if turn is not None and not turn.done():
-            turn.set_exception(self._refuse(ahead, True))
+            turn.set_exception(self._refuse(ahead, True).error)
 
-    def _refuse(self, ahead: float, others_wait: bool) -> ApiError:
+    def _refuse(self, ahead: float, others_wait: bool) -> Refusal:
         self._refused += 1
         now = self._clock()
         if now - self._logged_at >= _SECONDS_BETWEEN_LINES:
@@ -131,8 +160,15 @@ class Admission:
         message = OVERLOADED
         if others_wait:
             status, message = HTTPStatus.TOO_MANY_REQUESTS, MORE_THAN_SHARE
-        seconds = max(1, math.ceil(ahead - self._max_wait))
-        return single_fault(status, message, headers={"retry-after": str(seconds)})
+        return Refusal(status, message, max(1, math.ceil(ahead - self._max_wait)))
+
+
+@dataclass(slots=True)
+class _Measured:
+    """Time in which requests ran, and the cost of those that left in it."""
+
+    seconds: float = 0.0
+    cost: float = 0.0
 
 
 class Ticket:
@@ -145,7 +181,7 @@ class Ticket:
         self.key, self.cost, self.started = key, cost, False
 
     async def start(self) -> None:
-        """Wait for a slot; raises :class:`ApiError` if the request is refused after all."""
+        """Wait for a slot; raises as :meth:`Admission.start`."""
         await self._admission.start(self)
         self.started = True
 

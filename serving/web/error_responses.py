@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 
 from starlette.types import Message, Send
 
-from serving.web.errors import MEDIA_TYPE, Problem, status_problem
+from serving.web.errors import MEDIA_TYPE, ApiError, Problem, single_fault, status_problem
 
 _KEPT_HEADERS = (b"allow", b"retry-after", b"www-authenticate")
 _Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not taken now, and after how many seconds its client may try again."""
+
+    status: HTTPStatus
+    message: str
+    retry_after: int
+
+    @property
+    def error(self) -> ApiError:
+        """The refusal as an exception."""
+        headers = {"retry-after": str(self.retry_after)}
+        return single_fault(self.status, self.message, headers=headers)
+
+    def response(self, name: bytes, value: str, keeps: bool) -> bytes:
+        """Return the bytes of the HTTP response, with one more header.
+
+        `keeps` is whether the connection stays open after it.
+        """
+        head, body = _head_and_body(self)
+        close = b"" if keeps else b"connection: close\r\n"
+        return b"%b%b: %b\r\n%b\r\n%b" % (head, name, value.encode(), close, body)
+
+
+@functools.lru_cache(maxsize=64)  # of few messages and seconds
+def _head_and_body(refusal: Refusal) -> tuple[bytes, bytes]:
+    body = refusal.error.problem.model_dump_json().encode()
+    lines = [
+        f"HTTP/1.1 {refusal.status:d} {refusal.status.phrase}",
+        f"content-type: {MEDIA_TYPE}",
+        f"content-length: {len(body)}",
+        f"retry-after: {refusal.retry_after}",
+        "",
+    ]
+    return "\r\n".join(lines).encode(), body
 
 
 class ProblemSender:

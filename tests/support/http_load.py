@@ -2,23 +2,30 @@
 
 Run as a program, so that the load takes nothing from the interpreter that measures:
 ``python -m tests.support.http_load`` reads a JSON list of :class:`Load` and prints one of
-:class:`Sample` for each.
+:class:`Sample` for each. On a machine with several processors it has the last one for itself, if
+the service is started within :func:`beside_the_load`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import json
 import math
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+import uvloop
+
 from serving import PROJECT
+
+_SECONDS_TO_END = 10.0  # for the answers that are under way when the load ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,65 +81,153 @@ def run_loads(loads: Sequence[Load]) -> list[list[Sample]]:
     return [[Sample(*one) for one in samples] for samples in json.loads(ended.stdout)]
 
 
+@contextlib.contextmanager
+def beside_the_load() -> Iterator[None]:
+    """Keep what is started in this block off the processor of the load; all share an only one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before - {max(before)} or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def quantile(seconds: Sequence[float], share: float) -> float:
     """The smallest value that at least this share of the values does not exceed."""
     ordered = sorted(seconds)
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 
-async def _send(load: Load) -> list[Sample]:
-    samples: list[Sample] = []
-    began = time.monotonic()
-    end = began + load.seconds
-    turns = itertools.count()
-    connections = [
-        _use_connection(load, began, end, turns, samples) for _ in range(load.connections)
-    ]
-    await asyncio.gather(*connections)
-    return samples
+class _Sender:
+    """The connections of a load, and the samples so far."""
+
+    def __init__(self, load: Load) -> None:
+        self.request = load.request()
+        self.samples: list[Sample] = []
+        self._load = load
+        self._free: deque[_Connection] = deque()
+        self._open: set[_Connection] = set()
+        self._sent = 0
+        self._began = math.inf
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> list[Sample]:
+        """Send until the load is over, and wait for the answers."""
+        for _ in range(self._load.connections):
+            await self._connect()
+        self._began = time.monotonic()
+        while not self._is_over:
+            self._send_due()
+            await asyncio.sleep(0.001)
+        end = time.monotonic() + _SECONDS_TO_END
+        while time.monotonic() < end and any(one.sent_at is not None for one in self._open):
+            await asyncio.sleep(0.01)
+        for connection in list(self._open):
+            connection.end()
+        return self.samples
+
+    def opened(self, connection: _Connection) -> None:
+        """Use a new connection."""
+        self._open.add(connection)
+        self._free.append(connection)
+
+    def use(self, connection: _Connection) -> None:
+        """Use a connection again, whose request is answered."""
+        self._free.append(connection)
+        self._send_due()
+
+    def closed(self, connection: _Connection) -> None:
+        """Note a request that had no whole answer, and open another connection."""
+        self._open.discard(connection)
+        if connection in self._free:
+            self._free.remove(connection)
+        if connection.sent_at is not None:
+            self.note(connection.sent_at, 0)
+        if not self._is_over:
+            task = asyncio.ensure_future(self._connect())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() - self._began >= self._load.seconds
+
+    def note(self, sent_at: float, status: int) -> None:
+        """Add a sample of a request that ended."""
+        self.samples.append(Sample(sent_at - self._began, time.monotonic() - sent_at, status))
+
+    def _send_due(self) -> None:
+        if self._is_over:
+            return
+        due = len(self._free)
+        if self._load.rate is not None:
+            passed = time.monotonic() - self._began
+            due = min(due, math.ceil(passed * self._load.rate) - self._sent)
+        for _ in range(due):
+            self._sent += 1
+            self._free.popleft().send()
+
+    async def _connect(self) -> None:
+        host, port = self._load.url.removeprefix("http://").split(":")
+        loop = asyncio.get_running_loop()
+        while not self._is_over:
+            try:
+                await loop.create_connection(lambda: _Connection(self), host, int(port))
+            except OSError:
+                # Nobody listens while the service is started again.
+                await asyncio.sleep(0.01)
+            else:
+                return
 
 
-async def _use_connection(
-    load: Load, began: float, end: float, turns: itertools.count[int], samples: list[Sample]
-) -> None:
-    host, port = load.url.removeprefix("http://").split(":")
-    request = load.request()
-    connection = None
-    while time.monotonic() < end:
-        if load.rate is not None:
-            start = began + next(turns) / load.rate
-            await asyncio.sleep(max(start - time.monotonic(), 0))
-        sent = time.monotonic()
-        status = 0
-        try:
-            if connection is None:
-                connection = await asyncio.open_connection(host, int(port))
-            status = await _exchange(*connection, request)
-        except (OSError, asyncio.IncompleteReadError):
-            connection = None
-        samples.append(Sample(sent - began, time.monotonic() - sent, status))
-    if connection is not None:
-        connection[1].close()
+class _Connection(asyncio.Protocol):
+    """One connection; `sent_at` is when its request was sent, None if none is under way."""
 
+    def __init__(self, sender: _Sender) -> None:
+        self.sent_at: float | None = None
+        self._sender = sender
+        self._transport: asyncio.WriteTransport
+        self._received = b""
 
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
-) -> int:
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    lowered = head.lower()
-    _, _, rest = lowered.partition(b"content-length: ")
-    await reader.readexactly(int(rest.split(b"\r\n", 1)[0] or 0))
-    if b"connection: close" in lowered:
-        writer.close()
-        raise ConnectionResetError
-    return int(head.split(b" ", 2)[1])
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        self._sender.opened(self)
+
+    def send(self) -> None:
+        """Send the request."""
+        self.sent_at = time.monotonic()
+        self._transport.write(self._sender.request)
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, body = self._received.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lowered = head.lower()
+        _, _, rest = lowered.partition(b"content-length: ")
+        if len(body) < int(rest.split(b"\r\n", 1)[0] or 0) or self.sent_at is None:
+            return
+        sent_at, self.sent_at, self._received = self.sent_at, None, b""
+        self._sender.note(sent_at, int(head.split(b" ", 2)[1]))
+        if b"connection: close" in lowered:
+            self._transport.abort()
+        else:
+            self._sender.use(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._sender.closed(self)
 
 
 async def _run_all(loads: Sequence[Load]) -> list[list[Sample]]:
-    return await asyncio.gather(*(_send(load) for load in loads))
+    return await asyncio.gather(*(_Sender(load).run() for load in loads))
 
 
 if __name__ == "__main__":
-    everything = asyncio.run(_run_all([Load(**load) for load in json.load(sys.stdin)]))
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    everything = uvloop.run(_run_all([Load(**load) for load in json.load(sys.stdin)]))
     json.dump(everything, sys.stdout)

@@ -6,6 +6,7 @@ and the status of the answer, and nothing else.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.web.error_responses import Refusal
+from serving.web.protocol import MakeResponse, refuse_early
 from serving.web.telemetry import metrics
 from serving.web.telemetry.spans import RequestSpan
 from serving.web.telemetry.trace import HEADER, Trace, begin_trace, enter_trace, leave_trace
@@ -24,20 +27,33 @@ _HEADER = HEADER.encode()
 _PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 
 
+def _refuses_none(scope: Scope) -> None:
+    """The `refusal_of` of an app that is called for each request."""
+
+
 class Watch:
     """An ASGI app that passes every request on to `app`.
 
     `route_of` returns the template of a path; None = there is no such route. A line is logged for
     each request, but not for a probe that succeeds, where the logger ``clearline.request`` is
-    enabled for INFO.
+    enabled for INFO. `refusal_of` returns why a request is refused by its headers; None = it may
+    not be: then the app has to say.
     """
 
-    def __init__(self, app: ASGIApp, route_of: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        route_of: Callable[[str], str | None],
+        refusal_of: Callable[[Scope], Refusal | None] = _refuses_none,
+    ) -> None:
         self.app = app
         self._route_of = route_of
+        self._refusal_of = refusal_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; its answer gets the header ``traceparent``."""
+        if scope["type"] == "lifespan" and "state" in scope:
+            refuse_early(scope["state"], self.refuse)
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -51,6 +67,20 @@ class Watch:
                 seconds = time.perf_counter() - started
                 self._note(scope, answer.status, seconds, span)
                 leave_trace(entered)
+
+    def refuse(self, scope: Scope) -> MakeResponse | None:
+        """Return the response to a request that is refused by its headers; None = call the app.
+
+        It is counted, traced and logged as one that the app answers.
+        """
+        refusal = self._refusal_of(scope)
+        if refusal is None:
+            return None
+        with RequestSpan(begin_trace(_sent(scope))) as span:
+            entered = enter_trace(span.trace)
+            self._note(scope, refusal.status, 0.0, span)
+            leave_trace(entered)
+        return functools.partial(refusal.response, _HEADER, span.trace.header)
 
     def _note(self, scope: Scope, status: int | None, seconds: float, span: RequestSpan) -> None:
         """Count a request that ended, and log it."""

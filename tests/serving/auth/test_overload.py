@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from serving.auth.gate import Gate
+from serving.web.error_responses import Refusal
 from serving.web.errors import Problem
 from tests.support.each import each
 from tests.support.gated_app import JSON, LIVE, SECRET, cache_of
@@ -48,8 +49,18 @@ class Service:
                 return await http.get(path)
             return await http.post(path, content=b"{}", headers=headers)
 
-    def ask_many(self, path: str = "/v1/decisions") -> list[asyncio.Task[httpx.Response]]:
-        return [asyncio.ensure_future(self.ask(path)) for _ in range(MANY)]
+    def refusal(self, path: str, key_id: str = LIVE.key_id, method: str = "POST") -> Refusal | None:
+        """What the gate says of such a request before its body arrives."""
+        path, _, query = path.partition("?")
+        named = JSON | {"authorization": f"Bearer clk_{key_id}_{SECRET}"}
+        headers = [(name.encode(), value.encode()) for name, value in named.items()]
+        scope = {"method": method, "path": path, "query_string": query.encode(), "headers": headers}
+        return self.gate.refusal({"type": "http"} | scope)
+
+    def ask_many(
+        self, path: str = "/v1/decisions", number: int = MANY
+    ) -> list[asyncio.Task[httpx.Response]]:
+        return [asyncio.ensure_future(self.ask(path)) for _ in range(number)]
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +146,65 @@ def test_other_routes_are_not_counted() -> None:
         assert statuses == {200}
 
     run(overload)
+
+
+ADVICE = "/v1/decisions?advice=true"
+
+
+def test_the_gate_says_at_once_what_it_would_answer() -> None:
+    async def overload(service: Service) -> None:
+        assert service.refusal("/v1/decisions") is None
+        tasks = [*service.ask_many(number=100), *service.ask_many(ADVICE, number=20)]
+        await settle(tasks)
+        for path in each(["/v1/decisions", "/v1/decisions/batch", "/v1/advice", ADVICE]):
+            refusal, answer = service.refusal(path), await service.ask(path)
+            assert refusal is not None
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            head, _, body = refusal.response(b"named", "value", True).partition(b"\r\n\r\n")
+            assert body == answer.content
+            lines = head.decode().split("\r\n")
+            assert lines[0] == "HTTP/1.1 503 Service Unavailable"
+            sent = [f"{name}: {value}" for name, value in answer.headers.items()]
+            assert lines[1:] == [*sent, "named: value"]
+        service.go_on.set()
+        await asyncio.gather(*tasks)
+        assert service.refusal("/v1/decisions") is None
+
+    run(overload)
+
+
+def test_the_gate_says_nothing_at_once_of_what_only_the_app_can_answer() -> None:
+    async def overload(service: Service) -> None:
+        tasks = service.ask_many(number=100)
+        await settle(tasks)
+        assert service.refusal("/v1/decisions") is not None
+        # Another key has its share; of an unknown one the answer is 401, of these routes others.
+        assert service.refusal("/v1/decisions", POLITE.key_id) is None
+        assert service.refusal("/v1/decisions", "0" * 16) is None
+        assert service.refusal("/v1/decisions", method="GET") is None
+        assert service.refusal("/v1/decisions/0199-a/notifications") is None
+        assert service.refusal("/livez") is None
+        assert service.refusal("/nothing") is None
+        service.go_on.set()
+        await asyncio.gather(*tasks)
+
+    run(overload)
+
+
+def test_the_gate_says_at_once_that_a_key_is_above_its_rate_and_takes_no_token() -> None:
+    async def exceed(service: Service) -> None:
+        slow = replace(LIVE, key_id="5" * 16, rate=0.3)
+        service.go_on.set()
+        with closing(cache_of(slow)) as service.gate.keys:
+            assert service.refusal("/v1/decisions", slow.key_id) is None
+            assert (await service.ask("/v1/decisions", slow.key_id)).status_code == 200
+            refusal = service.refusal("/v1/decisions", slow.key_id)
+            assert refusal is not None
+            for _ in range(100):
+                service.refusal("/v1/decisions", slow.key_id)
+            answer = await service.ask("/v1/decisions", slow.key_id)
+            problem = Problem.model_validate_json(answer.content)
+            assert problem == refusal.error.problem
+            assert answer.headers["retry-after"] == str(refusal.retry_after) == "4"
+
+    run(exceed)

@@ -144,3 +144,34 @@ def test_the_bound_follows_the_speed_that_is_measured() -> None:
 
     assert len(enter_all(Admission(1, 1.0, 0.01), "a", 1000)[0]) >= 100
     assert 10 <= asyncio.run(run()) <= 15
+
+
+def test_a_machine_that_was_slow_for_a_moment_is_not_thought_slow_for_ever() -> None:
+    """So few are taken after it that none waits, and the speed is measured all the same."""
+
+    async def run(pause: float) -> tuple[int, int]:
+        now = [0.0]
+        admission = Admission(4, 1.0, 0.01, clock=lambda: now[0])
+
+        async def answer(seconds: float) -> None:
+            tickets, _ = enter_all(admission, "a", 8)
+            tasks = await first_done(*(ticket.start() for ticket in tickets))
+            for ticket, task in zip(tickets, tasks, strict=True):
+                await task
+                now[0] += seconds
+                ticket.leave()
+
+        for _ in range(20):
+            await answer(2.0)
+        taken, _ = enter_all(admission, "a", 1000)
+        for ticket in taken:
+            ticket.leave()
+        for _ in range(200):
+            await answer(0.01)
+            now[0] += pause
+        return len(taken), len(enter_all(admission, "a", 1000)[0])
+
+    # Requests that come now and then, so that most of the time nothing runs.
+    slow, fast = asyncio.run(run(pause=5.0))
+    assert slow <= 2
+    assert fast >= 50

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import pytest
 from prometheus_client import REGISTRY
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from serving.auth.gate import Gate
 from serving.auth.key_cache import KeyCache
 from serving.auth.routes import ROUTES, route_template
+from serving.web.error_responses import Refusal
 from serving.web.telemetry.metrics import Decided, count_decision, method_label, refusal_kind
 from serving.web.telemetry.trace import Trace, current_trace
 from serving.web.telemetry.watch import LOGGER, Watch
@@ -82,6 +84,26 @@ def test_methods_routes_and_kinds_are_few() -> None:
     templates = {route_template(route.template.format(id="0199-a")) for route in each(ROUTES)}
     assert templates == {route.template for route in ROUTES}
     assert len({refusal_kind(status) for status in range(400, 600)}) < 20
+
+
+def test_a_request_that_is_refused_early_is_counted_and_says_its_trace() -> None:
+    refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many", 3)
+    watch = Watch(Echo(), route_template, lambda scope: refusal)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/decisions",
+        "headers": [(b"traceparent", SENT.encode())],
+    }
+    labels = {"method": "POST", "route": "/v1/decisions", "status": "429"}
+    before = counted("clearline_requests_total", **labels)
+    kinds = counted("clearline_refusals_total", kind="rate")
+    response = watch.refuse(scope)
+    assert response is not None
+    assert f"traceparent: 00-{TRACE}-".encode() in response(True)
+    assert current_trace() is None
+    assert counted("clearline_requests_total", **labels) == before + 1
+    assert counted("clearline_refusals_total", kind="rate") == kinds + 1
 
 
 def test_a_client_that_leaves_is_counted(watched: Watch) -> None:
