@@ -21,6 +21,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from features.console import use_utf8
 from training import api, cli
+from training.cluster import use_cluster
 from training.tracking.outputs import check_output
 
 # Errors that the user can correct are printed as one line; any other one with its traceback.
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = options.command
     try:
         _check_outputs(options)
-        code: int | None = options.run(options)
+        with use_cluster(getattr(options, "scheduler", None)):
+            code: int | None = options.run(options)
     except USER_ERRORS as error:
         print(f"{command}: {_describe(error)}", file=sys.stderr)
         return 2
@@ -129,6 +131,11 @@ class _Command:
     def quiet(self) -> None:
         self.parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
+    def scheduler(self) -> None:
+        """Add the option that lets a Dask cluster compute."""
+        where = "a Dask cluster computes: tcp://HOST:PORT, tls://HOST:PORT, or local"
+        self.parser.add_argument("--scheduler", metavar="ADDRESS", help=where)
+
     def page(self, help: str = "also write the page to this file") -> None:
         self.parser.add_argument("--page", type=Path, help=help)
 
@@ -147,6 +154,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_simulate(command: _Command) -> None:
     command.settings()
+    command.scheduler()
     command.option("--out", "folder of the data", type=Path)
 
 
@@ -206,8 +214,7 @@ def _add_promote(command: _Command) -> None:
     command.option("--version", "number or alias (default: the newest version)")
     command.data(_HOLD_OUT_DATA)
     command.quiet()
-    own = "training/release/gates.toml"
-    command.option("--gates", f"file of bounds (default: {own})", type=Path)
+    command.option("--gates", "file of bounds (default: training/release/gates.toml)", type=Path)
     # The reason is an option of its own, so that --force without it gets a helpful error.
     command.parser.add_argument(
         "--force",
@@ -246,6 +253,7 @@ def _add_report(command: _Command) -> None:
 
 def _add_examine(command: _Command) -> None:
     command.settings()
+    command.scheduler()
     command.model()
     command.data("folder of the simulation that the version was fitted on")
     command.version()

@@ -26,10 +26,13 @@ _TRIES_MORE = 2  # of a call that raised, as where a network drive did not answe
 _DEATHS = 10
 # A worker has a core: threads of libraries would only wait for each other.
 _ONE_THREAD = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS"), "1")
-_NO_PAGES: Mapping[str, list[str]] = {
+_OWN_CLUSTER: Mapping[str, object] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
+    "distributed.scheduler.allowed-failures": _DEATHS,
 }
+# The state of some thousand simulated accounts is in the arguments of a call; Dask warns of 10 MB.
+_AS_CLIENT = {"distributed.admin.large-graph-warning-threshold": "1 GB"}
 
 
 class ClusterError(ValueError):
@@ -52,9 +55,11 @@ def open_executor(scheduler: str, workers: int) -> Iterator[Executor]:
         ClusterError: Dask is not installed, or no scheduler answers.
     """
     _check_installed()
+    import dask
     from distributed import Client
 
     with ExitStack() as stack:
+        stack.enter_context(dask.config.set(_AS_CLIENT))
         place: Any = scheduler
         if scheduler == LOCAL:
             place = stack.enter_context(_open_local(workers))
@@ -84,25 +89,21 @@ def result_of(future: Future[Any]) -> Any:
         ) from error
 
 
-def worker_address() -> str:
-    """The address of the Dask worker that this call runs on.
-
-    Raises:
-        ValueError: It runs on none.
-    """
-    from distributed import get_worker
-
-    return str(get_worker().address)
-
-
 def check_seen(*paths: Path) -> None:
     """Raise :class:`ClusterError` if this worker does not see one of these files or folders."""
     for path in paths:
         if not path.exists():
             raise ClusterError(
-                f"{path}: the worker {worker_address()} on {os.uname().nodename} does not see it; "
+                f"{path}: {_name_worker()} on {os.uname().nodename} does not see it; "
                 "expected files at the same path on every worker"
             )
+
+
+def _name_worker() -> str:
+    """The worker that this call runs on, with its address."""
+    from distributed import get_worker
+
+    return f"the worker {get_worker().address}"
 
 
 class _CheckedExecutor(Executor):
@@ -132,7 +133,7 @@ def _call_checked(
     if differing:
         wanted = ", ".join(f"{name} {expected[name]}" for name in differing)
         got = ", ".join(f"{name} {here.get(name)}" for name in differing)
-        raise ClusterError(f"the worker {worker_address()}: expected {wanted}, got {got}")
+        raise ClusterError(f"{_name_worker()}: expected {wanted}, got {got}")
     return function(*args, **kwargs)
 
 
@@ -152,9 +153,8 @@ def _open_local(workers: int) -> Iterator[Any]:
     from distributed import LocalCluster
     from distributed.security import Security
 
-    settings = {**_NO_PAGES, "distributed.scheduler.allowed-failures": _DEATHS}
     with (
-        dask.config.set(settings),
+        dask.config.set(_OWN_CLUSTER),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -13,7 +13,10 @@ _ROOT = Path(__file__).parents[3]
 # What a function of each package may call.
 _PACKAGES = {"serving": ("features", "serving"), "training": ("features", "serving", "training")}
 _KINDS = (".py", ".toml")
-_LIBRARIES = ("lightgbm", "numba", "numpy", "polars")
+_LIBRARIES = {
+    "serving": ("lightgbm", "numba", "numpy", "polars"),
+    "training": ("lightgbm", "numba", "numpy", "polars", "scipy"),
+}
 
 
 @functools.cache  # of the code that this process has read
@@ -23,7 +26,7 @@ def describe_surroundings(package: str) -> Mapping[str, str]:
     >>> sorted(describe_surroundings("serving"))
     ['code', 'lightgbm', 'numba', 'numpy', 'polars', 'python']
     """
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES[package]}
     return {"code": _code_digest(package), "python": platform.python_version()} | versions
 
 

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from features.schema import COLUMNS, NAMES, PRODUCTS
 from features.types import Mask
+from training.cluster import check_seen, map_in_order
 from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.population import AGE_BANDS, GENDERS, REGIONS
 from training.data.simulate.state import Numbers, Traits
@@ -51,10 +54,15 @@ def simulate(config: SimulationConfig) -> Iterator[Block]:
     >>> block.statements.select("account_id", "month", "product").row(0)
     ('sim-0000001', datetime.date(2023, 10, 1), 'cash_loan')
     """
+    for first, count in _spans(config):
+        yield _simulate_block(config, first, count)
+
+
+def _spans(config: SimulationConfig) -> Iterator[tuple[int, int]]:
+    """The number of the first account of each block, and how many it has."""
     for first in range(0, config.accounts, config.partition_accounts):
         remaining = config.accounts - first
-        count = min(config.partition_accounts, remaining)
-        yield _simulate_block(config, first, count)
+        yield first, min(config.partition_accounts, remaining)
 
 
 def write(
@@ -79,6 +87,7 @@ def write(
         for name in Block._fields:
             (partial / name).mkdir(parents=True)
         summary = _write_blocks(config, partial, progress)
+        _remove_unfinished(partial)
         (partial / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
@@ -87,6 +96,13 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return summary
+
+
+def _remove_unfinished(partial: Path) -> None:
+    """Remove what workers left that were killed while they wrote."""
+    for file in partial.iterdir():
+        if file.is_file():
+            file.unlink()
 
 
 def as_table(
@@ -136,14 +152,16 @@ def _write_blocks(
 ) -> dict[str, Any]:
     rows = dict.fromkeys(Block._fields, 0)
     files = done = 0
-    for block in simulate(config):
-        done = min(done + config.partition_accounts, config.accounts)
+    firsts, counts = zip(*_spans(config), strict=True)
+    written = map_in_order(_write_block, repeat(config), firsts, counts, repeat(partial.absolute()))
+    for first, count, rows_of_block in zip(firsts, counts, written, strict=True):
+        done += count
         # A block without open accounts has no file: an empty part would only be read in vain.
-        if block.statements.height:
-            for name, frame in zip(Block._fields, block, strict=True):
+        if rows_of_block["statements"]:
+            for name in Block._fields:
                 part = partial / name / f"part-{files:05d}.parquet"
-                frame.write_parquet(part, compression="lz4")
-                rows[name] += frame.height
+                _file_of_block(partial, name, first).rename(part)
+                rows[name] += rows_of_block[name]
             files += 1
         if progress is not None:
             progress(done, config.accounts)
@@ -161,6 +179,24 @@ def _write_blocks(
         "rows": rows,
         "files": files,
     }
+
+
+def _write_block(config: SimulationConfig, first: int, count: int, partial: Path) -> dict[str, int]:
+    """Write the tables of a block that has open accounts; return the rows of each."""
+    check_seen(partial)
+    block = _simulate_block(config, first, count)
+    rows = {name: table.height for name, table in block._asdict().items()}
+    if rows["statements"]:
+        for name, table in block._asdict().items():
+            # Whole files only: a worker that was taken for dead may write the same one.
+            own = partial / f"{name}-{first}.{uuid.uuid4().hex}"
+            table.write_parquet(own, compression="lz4")
+            own.rename(_file_of_block(partial, name, first))
+    return rows
+
+
+def _file_of_block(partial: Path, name: str, first: int) -> Path:
+    return partial / f"{name}-{first}"
 
 
 def _check_replaceable(folder: Path) -> None:

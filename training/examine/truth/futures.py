@@ -8,10 +8,12 @@ those that the model's probability is defined for: the simulated lender cuts no 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 
 from features.types import Mask, Vector
+from training.cluster import map_in_order
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.state import Numbers, State
 from training.examine.truth.interventions import Intervention, simulate_months
@@ -51,20 +53,30 @@ def simulate_defaults(
     months: int = HORIZON,
 ) -> Mask:
     """Return whether each account defaults in each future, bool (futures, accounts)."""
-    accounts = state.count
-    defaults = np.zeros((futures, accounts), dtype=np.bool_)
-    futures_a_block = max(ROWS // max(accounts, 1), 1)
-    for start in range(0, futures, futures_a_block):
-        stop = min(start + futures_a_block, futures)
-        numbers = np.arange(start, stop)
-        # Futures are tiled along the accounts' axis: one step simulates a whole block.
-        places = np.tile(np.arange(accounts), len(numbers))
-        block = state.take(places)
-        future = np.repeat(first + numbers, accounts)
-        worst = worst_days_past_due(block, config, future, months)
-        in_default = worst >= DEFAULT_DAYS
-        defaults[numbers] = in_default.reshape(len(numbers), accounts)
+    futures_a_block = max(ROWS // max(state.count, 1), 1)
+    starts = range(0, futures, futures_a_block)
+    blocks = [
+        range(first + start, first + min(start + futures_a_block, futures)) for start in starts
+    ]
+    found = map_in_order(_defaults_in, repeat(state), repeat(config), blocks, repeat(months))
+    none = np.zeros((0, state.count), dtype=np.bool_)
+    defaults: Mask = np.concatenate([none, *found])
     return defaults
+
+
+def _defaults_in(
+    state: State,
+    config: SimulationConfig,
+    futures: range,
+    months: int,
+) -> Mask:
+    """Return whether each account defaults in each of these futures."""
+    # Futures are tiled along the accounts' axis: one step simulates a whole block.
+    places = np.tile(np.arange(state.count), len(futures))
+    future = np.repeat(np.array(futures), state.count)
+    worst = worst_days_past_due(state.take(places), config, future, months)
+    in_default: Mask = worst >= DEFAULT_DAYS
+    return in_default.reshape(len(futures), state.count)
 
 
 def worst_days_past_due(
