@@ -63,8 +63,11 @@ def decide_months(  # noqa: PLR0913  # numba takes plain arrays
     for trajectory in range(features.shape[1]):
         limit = in_force[trajectory]
         for month in range(features.shape[0]):
+            # By column: numba compiles its words for shapes that differ with each copied slice,
+            # which took a tenth of the time that all loops take.
+            for column in range(row.size):
+                row[column] = features[month, trajectory, column]
             # A statement's limit is what the decision before it put in force.
-            row[:] = features[month, trajectory]
             row[places[0]] = limit
             own[_PROBABILITY] = probability[month, trajectory]
             own[_LOG_ODDS] = logit(own[_PROBABILITY])
