@@ -116,8 +116,7 @@ def compiled_with(*uses: ModuleType) -> Callable[[Function], Function]:
 
 
 def _compile(function: Function, uses: tuple[ModuleType, ...]) -> Function:
-    # Nothing calls a function by its address.
-    dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+    dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy")
     with suppress(RuntimeError):  # numba's error if no folder can be written
         dispatcher._cache = _TolerantCache(function, uses)
     result: Function = dispatcher

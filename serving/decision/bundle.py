@@ -28,7 +28,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import lightgbm as lgb
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
@@ -42,6 +41,7 @@ from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import Wording, read_wording
 from serving.decision.reasons.comparison import Comparison, make_comparison
 from serving.decision.scoring.leaf_values import make_leaf_values
+from serving.decision.scoring.lightgbm_import import lgb
 from serving.decision.scoring.lightgbm_trees import TreeError, read_trees
 from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, check_tables, score
 from serving.decision.scoring.shapley import make_explainer

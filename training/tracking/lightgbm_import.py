@@ -32,6 +32,6 @@ def _sleeping_threads() -> Iterator[None]:
 
 
 with _sleeping_threads():
-    import lightgbm as lgb
+    from serving.decision.scoring.lightgbm_import import lgb
 
 __all__ = ["lgb"]

@@ -8,4 +8,5 @@ leaf_table       the leaves of a model as arrays, to compare two rows
 leaf_values      the raw log-odds of many rows in less time
 kernels          the compiled loops
 lightgbm_trees   LightGBM's text model, read and checked
+lightgbm_import  LightGBM without the libraries that are not used
 """

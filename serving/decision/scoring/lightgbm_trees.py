@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-import lightgbm as lgb
+from serving.decision.scoring.lightgbm_import import lgb
 
 # The directions of a row at the splits of one table are the bits of a byte.
 MAX_DEPTH = 8

@@ -24,11 +24,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import lightgbm as lgb
 import numpy as np
 
 from features.types import Matrix, Vector
 from serving.decision.scoring.leaf_values import LeafValues
+from serving.decision.scoring.lightgbm_import import lgb
 from serving.decision.scoring.shapley import Explainer, explain_many, split_changes
 from serving.decision.scoring.single_row import SingleRow
 

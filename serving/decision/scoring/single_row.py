@@ -11,12 +11,13 @@ import ctypes
 import threading
 import weakref
 
-import lightgbm as lgb
 import numpy as np
-from lightgbm.basic import _LIB, _safe_call  # type: ignore[attr-defined]
 
 from features.types import Vector
+from serving.decision.scoring.lightgbm_import import lgb
 
+# The library that LightGBM's package has loaded, and its check of what a call returns.
+_LIB, _safe_call = lgb.basic._LIB, lgb.basic._safe_call  # type: ignore[attr-defined]
 # Constants of LightGBM's c_api.h.
 _FLOAT64, _RAW_SCORE, _ALL_TREES = 1, 1, -1
 
