@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,6 +58,12 @@ class Clients:
         for thread in self._threads:
             thread.join()
 
+    def wait_for(self, answers: int) -> None:
+        """Return when there were so many answers."""
+        while self.statuses.total() < answers:
+            assert any(thread.is_alive() for thread in self._threads), self.statuses
+            time.sleep(0.05)
+
     def _send(self) -> None:
         with httpx.Client(base_url=self._url, headers=self._headers, timeout=SECONDS) as client:
             while not self._over.is_set():
@@ -73,8 +80,11 @@ def make_folders(root: Path) -> tuple[list[Path], str]:
     return folders, key
 
 
-def restart_in_turn(root: Path, rounds: int, drain: float) -> Counter[int]:
-    """The statuses of all answers while each of two services is restarted so many times."""
+def restart_in_turn(root: Path, rounds: int, drain: float, requests: int = 50) -> Counter[int]:
+    """The statuses of all answers while each of two services is restarted so many times.
+
+    At least so many `requests` are answered for each restart.
+    """
     folders, key = make_folders(root)
     settings = AS_DEPLOYED | {"CLEARLINE_DRAIN": str(drain), "CLEARLINE_DEADLINE": "30"}
 
@@ -87,24 +97,25 @@ def restart_in_turn(root: Path, rounds: int, drain: float) -> Counter[int]:
         services = [start(folder) for folder in folders]
         balancer = stack.enter_context(balance([url for url, _ in services]))
         with Clients(balancer.address, key) as clients:
-            for place in list(range(len(services))) * rounds:
+            for number in range(rounds * len(services)):
+                place = number % len(services)
                 process = services[place][1]
                 process.terminate()
                 process.wait(SECONDS)
                 services[place] = start(folders[place])
                 balancer.urls[place] = services[place][0]
+                clients.wait_for(requests * (number + 1))
     return clients.statuses
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize(
-    "rounds",
-    [1, 10],
-)
-def test_no_request_fails_while_services_are_restarted_in_turn(rounds: int, tmp_path: Path) -> None:
-    statuses = restart_in_turn(tmp_path, rounds, DRAIN)
+@pytest.mark.parametrize(("rounds", "requests"), [(1, 50), (10, 2000)])
+def test_no_request_fails_while_services_are_restarted_in_turn(
+    rounds: int, requests: int, tmp_path: Path
+) -> None:
+    statuses = restart_in_turn(tmp_path, rounds, DRAIN, requests)
     assert set(statuses) == {200}, statuses
-    assert statuses[200] >= 100
+    assert statuses[200] >= rounds * 2 * requests
 
 
 @pytest.mark.torture

@@ -10,6 +10,7 @@ count no refused request, and their shortest bucket is 5 ms.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -133,14 +134,25 @@ def count_request(method: str, route: str, status: int | None, seconds: float) -
 
     `method` is of :func:`method_label`, and `route` a template.
     """
-    shown = "closed" if status is None else str(status)
-    REQUESTS.labels(method, route, shown).inc()
+    _requests(method, route, status).inc()
     if status is None:
         return
     if status < HTTPStatus.BAD_REQUEST:
         SECONDS.labels(route).observe(seconds)
     else:
-        REFUSALS.labels(refusal_kind(status)).inc()
+        _refusals(status).inc()
+
+
+# Labels are looked up under a lock, which takes longer than the count itself.
+@functools.lru_cache(maxsize=1024)
+def _requests(method: str, route: str, status: int | None) -> Counter:
+    shown = "closed" if status is None else str(status)
+    return REQUESTS.labels(method, route, shown)
+
+
+@functools.lru_cache(maxsize=64)
+def _refusals(status: int) -> Counter:
+    return REFUSALS.labels(refusal_kind(status))
 
 
 def refusal_kind(status: int) -> str:

@@ -54,10 +54,10 @@ current_trace = _current.get
 def begin_trace(sent: Sequence[str]) -> Trace:
     """Return the trace of a request that sent these values of ``traceparent``."""
     parent = parse_traceparent(sent[0]) if len(sent) == 1 else None
-    span_id = secrets.token_hex(8)
     if parent is None:
-        return Trace(secrets.token_hex(16), span_id, None)
-    return Trace(parent.trace_id, span_id, parent.span_id, parent.flags)
+        ids = secrets.token_hex(24)
+        return Trace(ids[:32], ids[32:], None)
+    return Trace(parent.trace_id, secrets.token_hex(8), parent.span_id, parent.flags)
 
 
 def parse_traceparent(text: str) -> Trace | None:
