@@ -87,9 +87,15 @@ class AnsweredDecision:
         """Return what the decision leaves in force, as the audit log stores it; None = no event."""
         if self.decision.notice is None:
             return None
-        today = local_date(self.decision.decided_at, bundle.policy)
         latest = max(request.statements, key=lambda statement: statement.month)
-        return write_prior(_left(self.decision, today, latest.__dict__["balance"]))
+        return self.left_in_force(latest.__dict__["balance"], bundle)
+
+    def left_in_force(self, balance: float, bundle: Bundle) -> bytes | None:
+        """Return the same, given what is owed on the latest statement, CNY."""
+        if self.decision.notice is None:
+            return None
+        today = local_date(self.decision.decided_at, bundle.policy)
+        return write_prior(_left(self.decision, today, balance))
 
     def counted(self, bundle: Bundle) -> Decided:
         """Return what is counted of the decision, for the metrics."""

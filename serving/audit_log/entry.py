@@ -33,6 +33,10 @@ KINDS_OF_COMMANDS: tuple[Kind, ...] = (
     "activation",
     "portfolio",
 )
+Packed = tuple[bytes | None, ...]  # a request, an answer and what it leaves in force
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 TRACE = "trace"  # in the metadata: the id of the trace of the request, 32 hex digits
 
 
@@ -62,6 +66,10 @@ class NewEntry:
     # Of an event of an account: the prior of the next decision as JSON, null = nothing is in force.
     # Stored encrypted within the metadata. None = only the bodies say it, as in earlier versions.
     in_force: bytes | None = None
+    # The bodies and `in_force`, packed for encryption (see serving.audit_log.privacy.content) where
+    # that was done before, in another process for instance: the three are None then. None = they
+    # are packed when they are stored. Not in the row.
+    packed: Packed | None = None
     # The `seq` of the account's event that the entry follows from, 0 = there was none: stored only
     # if that is still the newest. None = stored whatever happened to the account. Not in the row.
     follows: int | None = None
@@ -98,10 +106,4 @@ def encode_metadata(metadata: Mapping[str, Any]) -> str:
     >>> encode_metadata({"b": 1, "a": None})
     '{"a":null,"b":1}'
     """
-    return json.dumps(
-        dict(metadata),
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    )
+    return _ENCODER.encode(dict(metadata))

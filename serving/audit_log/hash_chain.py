@@ -31,6 +31,7 @@ _HASHED = (
     "digest",
     "due",
 )
+_NULL = b"0" + bytes(8)  # the tag of null, and the length of no content
 
 
 def hash_row(row: Mapping[str, Any] | sa.RowMapping, before: bytes) -> bytes:
@@ -41,16 +42,18 @@ def hash_row(row: Mapping[str, Any] | sa.RowMapping, before: bytes) -> bytes:
     # Lengths are hashed: without them two columns could exchange characters unnoticed.
     parts = [before]
     for name in _HASHED:
-        tag, content = _encode(row[name])
+        value = row[name]
+        if value is None:
+            parts.append(_NULL)
+            continue
+        tag, content = _encode(value)
         parts += tag, len(content).to_bytes(8, "big"), content
     return hashlib.sha256(b"".join(parts)).digest()
 
 
 def _encode(value: Any) -> tuple[bytes, bytes]:
-    if value is None:
-        return b"0", b""
-    if isinstance(value, int):
-        return b"i", str(value).encode()
     if isinstance(value, str):
         return b"s", value.encode()
+    if isinstance(value, int):
+        return b"i", str(value).encode()
     return b"b", bytes(value)

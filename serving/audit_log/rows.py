@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from pydantic_core import from_json
 
-from serving.audit_log.entry import Entry, Kind, NewEntry, encode_metadata
+from serving.audit_log.entry import Entry, Kind, NewEntry, Packed, encode_metadata
 from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.privacy import data_subjects
 from serving.audit_log.privacy.content import pack, unpack
@@ -54,14 +54,12 @@ def read_chain_head(connection: sa.Connection) -> tuple[int, bytes]:
     return 0, GENESIS
 
 
-# What is encrypted of an entry, in the order of the columns, and what it leaves in force: packed.
-Packed = tuple[bytes | None, ...]
-
-
 def pack_contents(entry: NewEntry) -> Packed:
     """Pack what is encrypted of an entry with an account; needs no database and no key."""
     if entry.account is None:
         return None, None, None
+    if entry.packed is not None:
+        return entry.packed
     contents = entry.request_body, entry.response_body, entry.in_force
     return tuple(None if one is None else pack(one) for one in contents)
 
@@ -92,9 +90,8 @@ def insert_entries(
     for entry, contents in zip(new_entries, packed, strict=True):
         seq += 1
         person = None if entry.account is None else by_account[entry.tenant, entry.account]
-        row = _encode(entry, seq)
-        if person is not None:
-            row |= _sealed(entry, person, contents, nonces)
+        sealed = {} if person is None else _sealed(entry, person, contents, nonces)
+        row = _encode(entry, seq, sealed.pop(_IN_FORCE, None)) | sealed
         row_hash = hash_row(row, before)
         rows.append(row | {"before": before, "hash": row_hash})
         stored.append(_as_stored(entry, seq, person))
@@ -206,8 +203,11 @@ def encryption_context(entry_id: str, name: str) -> str:
     return f"{entry_id} {name}"
 
 
-def _encode(entry: NewEntry, seq: int) -> dict[str, Any]:
-    """The row of an entry without an account."""
+def _encode(entry: NewEntry, seq: int, in_force: bytes | None) -> dict[str, Any]:
+    """The row of an entry, as if it had no account; ``in_force`` is encrypted."""
+    metadata = entry.metadata
+    if in_force is not None:
+        metadata = {**metadata, _IN_FORCE: base64.b64encode(in_force).decode()}
     return {
         "seq": seq,
         "entry_id": entry.entry_id,
@@ -217,7 +217,7 @@ def _encode(entry: NewEntry, seq: int) -> dict[str, Any]:
         "caller": entry.caller,
         "at": encode_time(entry.at),
         data_subject_column.name: None,
-        metadata_column.name: encode_metadata(entry.metadata),
+        metadata_column.name: encode_metadata(metadata),
         request_column.name: entry.request_body,
         response_column.name: entry.response_body,
         unique_key_column.name: entry.unique_key,
@@ -229,16 +229,12 @@ def _encode(entry: NewEntry, seq: int) -> dict[str, Any]:
 def _sealed(
     entry: NewEntry, person: DataSubject, contents: Packed, nonces: Iterator[bytes]
 ) -> dict[str, Any]:
-    """The columns of a row that differ if it is about a person."""
-    sealed: dict[str, Any] = {}
+    """The columns of a row that differ if it is about a person, and what is in force, encrypted."""
+    sealed: dict[str, Any] = {data_subject_column.name: person.subject_id}
     for name, packed in zip((*ENCRYPTED, _IN_FORCE), contents, strict=True):
         context = encryption_context(entry.entry_id, name)
         sealed[name] = encrypt(packed, person.key, context, next(nonces))
-    in_force = sealed.pop(_IN_FORCE)
-    if in_force is not None:
-        text = base64.b64encode(in_force).decode()
-        sealed[metadata_column.name] = encode_metadata({**entry.metadata, _IN_FORCE: text})
-    return sealed | {data_subject_column.name: person.subject_id}
+    return sealed
 
 
 def _as_stored(

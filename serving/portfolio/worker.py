@@ -13,20 +13,20 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
 from features.schema import StatementError, sift
-from features.statements import read_table
+from features.statements import Statements, read_table
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
-from serving.portfolio.block import NO_PAST, Basis, decide_block
+from serving.portfolio.block import NO_PAST, Basis, Block, Past, decide_block
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.partitions import (
@@ -37,6 +37,7 @@ from serving.portfolio.partitions import (
     refuse_breaches,
 )
 from serving.portfolio.recorded.entries import entries_table
+from serving.portfolio.recorded.keeps import keeps_of, keeps_root
 from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.totals import Totals
 
@@ -57,6 +58,9 @@ class Done:
         decisions: The SHA-256 of each file of decisions, by its path within their folder.
         set_aside: The number of accounts with faults that were left out.
         totals: By product and action.
+        keeps: Where decisions are recorded: the accounts without a row of their own in the audit
+            log, by file of decisions.
+        roots: Likewise, that of the Merkle tree over these accounts, see :mod:`.recorded.keeps`.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Done:
     decisions: dict[str, str] = field(default_factory=dict)
     set_aside: int = 0
     totals: Totals = field(default_factory=Totals)
+    keeps: dict[str, int] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -123,7 +129,7 @@ class Decider:
             statements = digest_of(partition.path)
             if note.exists():
                 done = Done.from_json(note.read_text("utf-8"))
-                if (done.run, done.statements) == (self._run, statements):
+                if self._is_whole(done, statements):
                     return done
             done = self._decide(partition, statements)
         except (*_REFUSALS, OSError) as error:
@@ -132,22 +138,28 @@ class Decider:
             file.write_text(done.to_json() + "\n", "utf-8")
         return done
 
+    def _is_whole(self, done: Done, statements: str) -> bool:
+        """Whether a note is of this run and these statements, and has all that is recorded."""
+        # A note of an earlier version has no roots.
+        sealed = done.decisions.keys() if self._order.records else set()
+        is_ours = (done.run, done.statements) == (self._run, statements)
+        return is_ours and done.roots.keys() == sealed
+
     def _decide(self, partition: Partition, statements: str) -> Done:
         folder = self._order.decisions
-        files: dict[str, str] = {}
+        done = Done(partition.name, self._run, statements)
         faults: list[pl.DataFrame] = []
         totals = Totals()
         for block in self._sound_blocks(partition, faults):
             read = read_table(block)
             past = NO_PAST if self._past is None else self._past.of(read)
             decided = decide_block(read, self._basis, past)
-            part = f".{len(files) + 1}" if files else ""
+            part = f".{len(done.decisions) + 1}" if done.decisions else ""
             name = f"{partition.name}{part}.parquet"
             if self._order.records:
-                rows = entries_table(decided, read, self._basis, past, self._run)
-                write_table(rows, _entries_file(name, folder))
+                self._prepare_record(name, decided, read, past, done)
             self._check_name(partition, name)
-            files[name] = write_table(decided.table, folder / name)
+            done.decisions[name] = write_table(decided.table, folder / name)
             totals = totals.plus(Totals.of_table(decided.table))
         breaches = pl.concat(faults) if faults else pl.DataFrame()
         set_aside = 0
@@ -155,7 +167,19 @@ class Decider:
             set_aside = breaches["account_id"].n_unique()
             with whole_file(rejects_file(partition.name, folder)) as file:
                 breaches.write_csv(file)
-        return Done(partition.name, self._run, statements, files, set_aside, totals)
+        return replace(done, set_aside=set_aside, totals=totals)
+
+    def _prepare_record(
+        self, name: str, decided: Block, read: Statements, past: Past, done: Done
+    ) -> None:
+        """Write what the audit log will have of a file of decisions; adds the root to ``done``."""
+        if self._past is None:
+            raise PortfolioError("expected an audit log to record decisions in, got none")
+        rows = entries_table(decided, read, self._basis, past, self._run)
+        write_table(rows, _entries_file(name, self._order.decisions))
+        keeps = keeps_of(decided.table)
+        done.keeps[name] = keeps.height
+        done.roots[name] = keeps_root(keeps, self._run, self._past.secrets)
 
     def _check_name(self, partition: Partition, name: str) -> None:
         """Raise :class:`PortfolioError` if the name of a part is that of another partition."""

@@ -6,7 +6,7 @@ other decision can run. Errors of the driver are raised as SQLAlchemy's errors, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,6 +62,21 @@ class PreparedStatement:
         order = compiled.positiontup if compiled.positional else None
         self._compiled[dialect.name] = str(compiled), order
         return self._compiled[dialect.name]
+
+
+def number(name: str, values: Collection[str]) -> dict[str, str]:
+    """The parameters ``name_0`` to ``name_n`` of a statement that looks for any of these values.
+
+    The last value is repeated, so that their number is a power of two: to compile a statement for
+    each number takes longer than to run it.
+
+    >>> number("id", ["a", "b", "c"])
+    {'id_0': 'a', 'id_1': 'b', 'id_2': 'c', 'id_3': 'c'}
+    """
+    given = list(values)
+    count = 1 << (len(given) - 1).bit_length()
+    given += given[-1:] * (count - len(given))
+    return {f"{name}_{place}": value for place, value in enumerate(given)}
 
 
 class BulkInsert:

@@ -18,7 +18,7 @@ from serving.audit_log.privacy import data_subjects
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import StoredRow
 from serving.storage.database import Database
-from serving.storage.driver_sql import PreparedStatement
+from serving.storage.driver_sql import PreparedStatement, number
 from serving.storage.tables import entries, is_event, people
 
 # The two hashes belong to the chain.
@@ -54,7 +54,8 @@ def find_past(
     by_hash = _hash_accounts(accounts, secrets)
     found: dict[Account, list[StoredRow]] = {}
     keys: dict[str, bytes] = {}
-    for row in database.fetch(_select_past(len(by_hash)), _numbered(by_hash)):
+    hashes = {f"hash_{place}": one for place, one in enumerate(by_hash)}
+    for row in database.fetch(_select_past(len(hashes)), hashes):
         account_hash, sealed, *columns = row
         named = dict(zip(_COLUMN_NAMES, columns, strict=True))
         if account_hash not in keys:
@@ -86,7 +87,8 @@ def newest_events(
     """The ``seq`` of each account's newest event; 0 = there is none."""
     by_hash = _hash_accounts(accounts, secrets)
     newest = dict.fromkeys(accounts, 0)
-    for account_hash, seq in _select_newest(len(by_hash)).rows(connection, _numbered(by_hash)):
+    hashes = number("hash", by_hash)
+    for account_hash, seq in _select_newest(len(hashes)).rows(connection, hashes):
         account = by_hash[account_hash]
         newest[account] = max(newest[account], seq)
     return newest
@@ -98,10 +100,6 @@ def _hash_accounts(accounts: Collection[Account], secrets: Secrets) -> dict[str,
         for one in secrets.account_hashes(*account).values():
             by_hash[one] = account
     return by_hash
-
-
-def _numbered(hashes: Collection[str]) -> dict[str, str]:
-    return {f"hash_{place}": one for place, one in enumerate(hashes)}
 
 
 def _is_one_of(count: int) -> sa.ColumnElement[bool]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import tomllib
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 MAX_CONTENT = 8 * 1024 * 1024  # bytes; a request has at most 2 MiB
@@ -50,9 +51,24 @@ def pack(content: bytes) -> bytes:
     # Only what comes back exactly: the stored bytes are those that were sent.
     if by_column is not None and _by_month(by_column) == content:
         mark, arranged = _BY_COLUMN, by_column
-    deflate = _primed().copy()
-    packed = mark + deflate.compress(arranged) + deflate.flush()
-    return packed.ljust(_padded_size(len(packed)), _PADDING)
+    return _deflate(mark, arranged)
+
+
+def pack_request(head: bytes, columns: Iterable[bytes], tail: bytes) -> bytes:
+    """:func:`pack` of a request that is known by column, which takes half the time.
+
+    Args:
+        head: The JSON before the field ``statements``.
+        columns: Of each field of a statement, its name, a colon and its values of all months,
+            separated by commas, as JSON: numbers, null, or texts without a comma or a bracket.
+        tail: The JSON after the statements.
+
+    >>> packed = pack_request(b"{", [b'"month":"09","10"', b'"spend":1.0,2.0'], b"}")
+    >>> unpack(packed)
+    b'{"statements":[{"month":"09","spend":1.0},{"month":"10","spend":2.0}]}'
+    """
+    arranged = head + _BEGIN + _BETWEEN.join(columns) + _END + tail
+    return _deflate(_BY_COLUMN, arranged)
 
 
 def unpack(packed: bytes) -> bytes:
@@ -72,6 +88,12 @@ def unpack(packed: bytes) -> bytes:
     if not inflate.eof:
         raise ContentError(f"expected content that ends, of at most {MAX_CONTENT:,} bytes")
     return arranged if mark == _AS_IT_IS else _by_month(arranged)
+
+
+def _deflate(mark: bytes, arranged: bytes) -> bytes:
+    deflate = _primed().copy()
+    packed = mark + deflate.compress(arranged) + deflate.flush()
+    return packed.ljust(_padded_size(len(packed)), _PADDING)
 
 
 def _padded_size(size: int) -> int:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.privacy.key_file import Secrets
-from serving.storage.driver_sql import BulkInsert, PreparedStatement
+from serving.storage.driver_sql import BulkInsert, PreparedStatement, number
 from serving.storage.tables import people
 
 _INSERT = BulkInsert(people)
@@ -165,8 +165,8 @@ def _find_by_hash(
 ) -> dict[str, DataSubject]:
     if not hashes:
         return {}
-    values = {f"hash_{place}": one for place, one in enumerate(hashes)}
-    rows = _select_by_hash(len(hashes)).rows(connection, values)
+    values = number("hash", hashes)
+    rows = _select_by_hash(len(values)).rows(connection, values)
     found: dict[str, DataSubject] = {}
     for account_hash, subject_id, sealed in rows:
         key = decrypt_key(sealed, subject_id, account_hash, secrets_)

@@ -1,7 +1,8 @@
 """The rows of the audit log for the decisions of a portfolio, kept in a file until they are stored.
 
 A row has all that the endpoint stores of a decision: the statements with the prior that was used,
-and the bytes of the answer.
+and the bytes of the answer.  They are packed here, where partitions are decided in parallel: rows
+are stored one after the other.
 """
 
 from __future__ import annotations
@@ -11,31 +12,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from pydantic_core import to_json
 
 from features.schema import NAMES
 from features.statements import Statements
 from serving.api.answers import AnsweredDecision
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.memory import REVIEW_ON
-from serving.decision.result import Decision
+from serving.audit_log.privacy.content import pack, pack_request
 from serving.portfolio.block import Basis, Block, Past
 from serving.reviews.workflow import review_by_policy
-from serving.schemas.decision import Request
 from serving.schemas.prior import make_prior
 from serving.storage.timestamps import decode_time, encode_time
 
 CALLER = "portfolio"  # a run is a command, which has no API key
 _NUMBERS = NAMES[3:]  # after the account, the month and the product
+_PACKED = ("asked", "answered", "in_force")
 _SCHEMA = {
     "entry_id": pl.String,
     "account_id": pl.String,
     "at": pl.String,
     "metadata": pl.String,
-    "request_body": pl.Binary,
-    "response_body": pl.Binary,
-    "due": pl.Date,
+    "asked": pl.Binary,
+    "answered": pl.Binary,
     "in_force": pl.Binary,
+    "due": pl.Date,
     "follows": pl.Int64,
     "decide_by": pl.Date,
 }
@@ -48,15 +51,23 @@ def entries_table(
     past: Past,
     run: str,
 ) -> pl.DataFrame:
-    """The rows of the decisions of a block, in order of account; ``statements`` are its own."""
-    asked = _statements_of(statements, {decision.account_id for decision in block.decisions})
-    answers = dict(block.table.select("account_id", "answer").iter_rows())
+    """The rows of the decisions of a block, in order of account.
+
+    ``statements`` are its own; their amounts are rounded, as those of a request are.
+    """
+    if not block.decisions:
+        return pl.DataFrame(schema=_SCHEMA)
+    is_decided = block.table["decision_id"].is_not_null()
+    own = statements.take(np.flatnonzero(is_decided.to_numpy()))
+    answers = block.table["answer"].filter(is_decided)
+    balances = own.window.now("balance").tolist()
     rows = []
-    for decision in block.decisions:
-        name = decision.account_id
-        rows.append(_row(decision, answers[name], asked[name], basis, past))
-    for row in rows:
+    for decision, content, balance in zip(block.decisions, answers, balances, strict=True):
+        answered = AnsweredDecision(decision, content)
+        rows.append(_row(answered, balance, basis, past))
+    for row, request in zip(rows, _pack_requests(own, past), strict=True):
         row["metadata"] = json.dumps(row["metadata"] | {"run": run}, ensure_ascii=False)
+        row["asked"] = request
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
@@ -72,10 +83,8 @@ def read_entries(file: Path, tenant: str) -> Iterator[list[NewEntry]]:
             at=decode_time(row["at"]),
             account=row["account_id"],
             metadata=json.loads(row["metadata"]),
-            request_body=row["request_body"],
-            response_body=row["response_body"],
+            packed=tuple(row[name] for name in _PACKED),
             due=row["due"],
-            in_force=row["in_force"],
             follows=row["follows"],
         )
         if row["decide_by"] is None:
@@ -84,50 +93,51 @@ def read_entries(file: Path, tenant: str) -> Iterator[list[NewEntry]]:
             yield [decision, review_by_policy(decision, row["decide_by"])]
 
 
-def _row(
-    decision: Decision,
-    content: bytes,
-    asked: list[dict[str, Any]],
-    basis: Basis,
-    past: Past,
-) -> dict[str, Any]:
+def _row(answered: AnsweredDecision, balance: float, basis: Basis, past: Past) -> dict[str, Any]:
+    decision = answered.decision
     account_id = decision.account_id
-    answered = AnsweredDecision(decision, content)
     metadata = answered.metadata("portfolio", with_advice=False, bundle=basis.bundle)
     metadata["prior"] = "record"
     if account_id in past.ended and decision.notice is None:
         metadata[REVIEW_ON] = None
     follows = past.newest_events.get(account_id, 0) if REVIEW_ON in metadata else None
-    request = Request.model_validate(
-        {
-            "account_id": account_id,
-            "product": decision.product,
-            "currency": "CNY",
-            "statements": asked,
-            "prior": None,
-        }
-    )
-    request = request.model_copy(update={"prior": make_prior(past.priors.get(account_id))})
+    in_force = answered.left_in_force(balance, basis.bundle)
     is_review = decision.action == "review"
     return {
         "entry_id": decision.decision_id,
         "account_id": account_id,
         "at": encode_time(decision.decided_at),
         "metadata": metadata,
-        "request_body": request.model_dump_json().encode(),
-        "response_body": content,
+        "answered": pack(answered.content),
+        "in_force": None if in_force is None else pack(in_force),
         "due": None if decision.notice is None else decision.notice.send_by,
-        "in_force": answered.in_force(request, basis.bundle),
         "follows": follows,
         "decide_by": decision.review_on if is_review else None,
     }
 
 
-def _statements_of(statements: Statements, names: set[str]) -> dict[str, list[dict[str, Any]]]:
-    """The statements of these accounts as a request has them."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for account_id, month, _, *numbers in statements.rows():
-        if account_id in found:
-            values = dict(zip(_NUMBERS, numbers, strict=True))
-            found[account_id].append({"month": f"{month:%Y-%m}"} | values)
-    return found
+def _pack_requests(statements: Statements, past: Past) -> Iterator[bytes]:
+    """The request of each account, packed: the bytes of :class:`serving.schemas.decision.Request`.
+
+    It is written by column, as it is packed: a model of it would have to be taken apart again.
+    """
+    table = statements.table.select(pl.col("month").dt.strftime("%Y-%m"), *_NUMBERS)
+    columns = [(to_json(name) + b":", _write_values(table[name])) for name in table.columns]
+    months_observed = statements.window.months_observed.astype(np.int64).tolist()
+    first = 0
+    for place, account_id in enumerate(statements.account_ids):
+        last = first + months_observed[place]
+        about = {
+            "account_id": account_id,
+            "product": statements.products[place],
+            "currency": "CNY",
+        }
+        prior = make_prior(past.priors.get(account_id))
+        own = [name + b",".join(values[first:last]) for name, values in columns]
+        yield pack_request(to_json(about)[:-1] + b",", own, b',"prior":' + to_json(prior) + b"}")
+        first = last
+
+
+def _write_values(column: pl.Series) -> list[bytes]:
+    """Each value as JSON; no value has a comma."""
+    return to_json(column.to_list())[1:-1].split(b",")

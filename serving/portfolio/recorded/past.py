@@ -13,13 +13,13 @@ from serving.storage.database import COMMAND_SECONDS, open_database
 from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 
-_ACCOUNTS_A_QUERY = 500
+_ACCOUNTS_A_QUERY = 512
 
 
 class RecordedPast:
     """Reads the audit log of these settings, for the accounts of one lender; writes nothing.
 
-    ``id_key`` keys the ids of its decisions.
+    ``id_key`` keys the ids of its decisions, ``secrets`` are all its keys.
 
     Raises:
         StorageError: There is none, or it cannot be read.
@@ -34,6 +34,7 @@ class RecordedPast:
         secrets = open_secrets(self._database, settings, create=False)
         self._reader = Reader(self._database, secrets)
         self._tenant = tenant
+        self.secrets = secrets
         self.id_key = secrets.id_key
 
     def close(self) -> None:

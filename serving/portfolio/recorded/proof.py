@@ -20,7 +20,7 @@ from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.portfolio.errors import PortfolioError
-from serving.portfolio.recorded.keeps import keep_rows, keeps_of
+from serving.portfolio.recorded.keeps import keep_rows, keeps_of, keeps_root
 from serving.portfolio.recorded.merkle import MerkleTree
 from serving.portfolio.recorded.record import Recorded, overtaken_accounts, recorded_parts
 from serving.portfolio.run import MANIFEST
@@ -116,8 +116,7 @@ def _check_file(
     folder: Path, name: str, part: Recorded, run: str, reader: Reader, secrets: Secrets
 ) -> Iterator[str]:
     table = pl.read_parquet(folder / name)
-    tree = MerkleTree(keep_rows(keeps_of(table), run, secrets))
-    if tree.root.hex() != part.roots[name]:
+    if keeps_root(keeps_of(table), run, secrets) != part.roots[name]:
         yield f"{name}: the accounts that keep their limit are not those of the audit log"
     overtaken = set(overtaken_accounts(part.partition, folder))
     decided = table.filter(pl.col("decision_id").is_not_null())

@@ -1,6 +1,6 @@
 """A run's decisions in the audit log: each once, however often the run is interrupted.
 
-    entries of a partition, 64 accounts in a transaction -> the row of the partition
+    entries of a partition, 512 accounts in a transaction -> the row of the partition
 
 A decision that is in the audit log already is of an earlier try of the same run.  One that follows
 from an event which is not the account's newest any more is not stored: the service has decided on
@@ -18,8 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from serving.audit_log.committer import Committer
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.privacy.erasure import newest_record
@@ -29,13 +27,13 @@ from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.recorded.entries import CALLER, read_entries
 from serving.portfolio.recorded.failures import name_failures
-from serving.portfolio.recorded.keeps import keep_rows, keeps_of
-from serving.portfolio.recorded.merkle import MerkleTree
 from serving.portfolio.worker import NOTES, Done, entries_files, whole_file
 from serving.reviews.due import all_due
 from serving.storage.database import COMMAND_SECONDS, open_database
 
-DECISIONS_A_COMMIT = 64
+# Each transaction waits for the disk several times.  The service waits for it up to a tenth of a
+# second.
+DECISIONS_A_COMMIT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class Recorder:
                 stored += len(some) - len(late)
         with whole_file(_overtaken_file(done.name, self._order.decisions)) as place:
             place.write_text(json.dumps(overtaken), "utf-8")
-        recorded = self._seal(done, stored, len(overtaken))
+        recorded = Recorded(done.name, stored, len(overtaken), done.keeps, done.roots)
         self._committer.commit([[self._row(recorded, key)]])
         self._committer.sign_if_due()
         return recorded
@@ -156,14 +154,6 @@ class Recorder:
                 f"expected decisions that are not recorded yet, got {row.entry_id}, which was "
                 f"recorded by {by}: the same statements were decided on at the same time"
             )
-
-    def _seal(self, done: Done, stored: int, overtaken: int) -> Recorded:
-        keeps, roots = {}, {}
-        for name in done.decisions:
-            table = keeps_of(pl.read_parquet(self._order.decisions / name))
-            tree = MerkleTree(keep_rows(table, self._run, self.secrets))
-            keeps[name], roots[name] = table.height, tree.root.hex()
-        return Recorded(done.name, stored, overtaken, keeps, roots)
 
     def _row(self, recorded: Recorded, key: str) -> NewEntry:
         metadata: dict[str, Any] = {"run": self._run}
