@@ -24,9 +24,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from serving.audit_log.entry import NewEntry
+from serving.audit_log.entry import NewEntry, Packed
 from serving.audit_log.log import AuditLog
-from serving.audit_log.rows import Packed, insert_entries, pack_contents
+from serving.audit_log.rows import insert_entries, pack_contents
 from serving.decision.bundle import Bundle
 from serving.schemas.base import parse
 from serving.schemas.decision import Request
