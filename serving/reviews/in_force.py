@@ -13,8 +13,9 @@ from features.months import add_months
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.memory import REVIEW_ON, Decided, Memory, after_outcome, decided_on
 from serving.decision.config.policy import Policy
+from serving.decision.config.reasons import Wording
 from serving.reviews.errors import invalid
-from serving.reviews.notice import Announced
+from serving.reviews.notice import Announced, Use
 from serving.reviews.workflow import decision_in, limit_of, reviews_of
 from serving.schemas.review import ResolutionRequest
 
@@ -92,6 +93,23 @@ def resolved_limit(body: ResolutionRequest, rows: Sequence[Entry], memory: Memor
             "and at most the one from before the reviewed decision",
         )
     return body.new_limit
+
+
+def use_after(entry: NewEntry, decision: Entry, memory: Memory, wording: Wording) -> Use | None:
+    """Return what an outcome leaves of new drawings; None = it is no matter of the review.
+
+    `entry` is the row of the outcome, without or with its notice, `decision` the reviewed one, and
+    `memory` is of its account before the outcome. A referral may have proposed a suspension, so its
+    outcome always says whether there is one.
+    """
+    decided, before = Decided.read(decision), memory.prior
+    prior = after_outcome(before, entry, decided, _is_newest(decision, memory))
+    new_use = wording.new_use.get(decision.metadata["product"])
+    if prior is not None and prior.suspended:
+        return Use("stopped", new_use)
+    if before is not None and before.suspended:
+        return Use("stop_withdrawn", new_use)
+    return Use("allowed", new_use) if decided.refers else None
 
 
 def with_next_look(entry: NewEntry, decision: Entry, memory: Memory, policy: Policy) -> NewEntry:

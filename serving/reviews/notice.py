@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from serving.decision.config.policy import Policy
 from serving.decision.config.reasons import Language, Text
@@ -68,6 +68,24 @@ _CHANGES: dict[Language, dict[str, str]] = {
         "amended": "您的信用额度自{day}起由原定的{announced}改为{limit}，在此之前为{before}。",
     },
 }
+# What becomes of a suspension, or of a proposal to suspend.
+UseAfter = Literal["stopped", "stop_withdrawn", "allowed"]
+_USE: dict[Language, dict[UseAfter, str]] = {
+    "en": {
+        "stopped": "The decision to stop {new_use} stands.",
+        "stop_withdrawn": "The decision to stop {new_use} is withdrawn.",
+        "allowed": "Within that limit, you can still use the account for {new_use}.",
+    },
+    "zh": {
+        "stopped": "暂停{new_use}的决定维持不变。",
+        "stop_withdrawn": "暂停{new_use}的决定已撤销。",
+        "allowed": "在上述额度内，您仍可{new_use}。",
+    },
+}
+# Where the texts of the bundle do not name what a suspension stops.
+_NEW_USE = Text("new drawings", "新增用款")
+# What stands between two sentences.
+_BETWEEN: dict[Language, str] = {"en": " ", "zh": ""}
 _REASONS: dict[Language, str] = {"en": "The reasons: {reasons}", "zh": "理由：{reasons}"}
 _FURTHER_REVIEW: dict[Language, str] = {
     "en": (
@@ -87,12 +105,24 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """What the notice says of new drawings.
+
+    `name` is what a suspension of the account stops; None = the texts of the bundle do not say.
+    """
+
+    after: UseAfter
+    name: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewDecision:
     """A person's answer to a review.
 
     `before` is the limit in force on the day of the answer, and `limit` the one that it leads to,
     CNY. `announced` is the limit that would have been in force from a later day on; None = there
-    is none. `account` is what the customer's account is called, as `name_account` returns it.
+    is none. `account` is what the customer's account is called, as `name_account` returns it. `use`
+    is None where nobody stopped new drawings or could have: then the notice says nothing of them.
     """
 
     account: Text
@@ -102,6 +132,7 @@ class ReviewDecision:
     limit: float
     reasons: str | WordsInBoth
     announced: Announced | None = None
+    use: Use | None = None
 
     @property
     def lowers(self) -> bool:
@@ -180,17 +211,24 @@ def _text(
         values["announced"] = number(decision.announced.limit, "CNY", language)
         values["day"] = day(decision.announced.first_day, language)
     opening = _OPENINGS[language][decision.asked_by]
-    change = _CHANGES[language][_change(decision)]
+    change = _CHANGES[language][_change(decision)].format(**values)
+    if decision.use is not None:
+        change += _BETWEEN[language] + _use(decision.use, language)
     paragraphs = (
         opening.format(
             decided_on=day(decided_on, language),
             account=getattr(decision.account, language),
         ),
-        change.format(**values),
+        change,
         _REASONS[language].format(reasons=_reasons(decision, language)),
         _FURTHER_REVIEW[language],
     )
     return "\n\n".join(paragraphs)
+
+
+def _use(use: Use, language: Language) -> str:
+    name = use.name or _NEW_USE
+    return _USE[language][use.after].format(new_use=getattr(name, language))
 
 
 def _reasons(decision: ReviewDecision, language: Language) -> str:

@@ -29,6 +29,7 @@ from serving.reviews.in_force import (
     announced_limit,
     limit_on,
     resolved_limit,
+    use_after,
     with_next_look,
 )
 from serving.reviews.notice import ReviewDecision, outcome_notice
@@ -204,6 +205,8 @@ class Reviews:
         account_id = decision_in(decision)["account_id"]
         memory = await self._recall(account_id, context)
         decided_on, answered_on = local_date(decision.at, policy), local_date(step.at, policy)
+        facts = {"outcome": body.outcome, DECIDED_ON: answered_on.isoformat()}
+        entry = step.entry(body.model_copy(update={"reviewer": reviewer}), facts)
         outcome = ReviewDecision(
             account=name_account(account_id, decision.metadata["product"], present.wording),
             asked_by=step.review.asked_by,
@@ -212,16 +215,16 @@ class Reviews:
             limit=resolved_limit(body, step.rows, memory),
             reasons=body.reasons,
             announced=announced_limit(answered_on, step.rows, memory),
+            use=use_after(entry, decision, memory, present.wording),
         )
         notice = outcome_notice(outcome, decided_on, answered_on, policy)
-        recorded = body.model_copy(update={"reviewer": reviewer})
-        entry = replace(
-            step.entry(recorded, {"outcome": body.outcome, DECIDED_ON: answered_on.isoformat()}),
+        answered = replace(
+            entry,
             response_body=json.dumps(notice, ensure_ascii=False).encode(),
             due=datetime.date.fromisoformat(notice["send_by"]),
             follows=memory.newest_event,
         )
-        await self._append_step(with_next_look(entry, decision, memory, policy), context)
+        await self._append_step(with_next_look(answered, decision, memory, policy), context)
 
     async def record_notification(
         self, decision_id: str, body: NotificationRequest, context: RequestContext

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from serving.audit_log.entry import NewEntry
 from serving.audit_log.log import AuditLog
-from serving.reviews.in_force import announced_limit, limit_on, resolved_limit
-from serving.reviews.notice import Announced
+from serving.reviews.in_force import announced_limit, limit_on, resolved_limit, use_after
+from serving.reviews.notice import Announced, Use, UseAfter
 from serving.schemas.review import ResolutionRequest
 from serving.web.errors import ApiError
 from tests.support.each import each
 from tests.support.events import TODAY, decision, outcome
 from tests.support.records import append
+from tests.support.sentences import WORDING
 
 
 def amended_to(new_limit: float) -> ResolutionRequest:
@@ -121,3 +124,33 @@ def test_an_outcome_does_not_bring_the_cut_forward(
     append(record, [outcome(cut, kind, new_limit, effective_on=first_day)])
     found = limits_by_day(record, cut)
     assert [in_force for in_force, _ in each(found)] == [22_500.0] * 3 + [limit] * 3
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "new_limit", "after"),
+    [
+        ("suspend", "uphold", None, "stopped"),
+        ("suspend", "overturn", None, "stop_withdrawn"),
+        ("suspend", "amend", 8_000.0, "stopped"),
+        # Who is given more than the limit of a suspension may draw it.
+        ("suspend", "amend", 9_000.0, "stop_withdrawn"),
+        ("reduce", "overturn", None, None),
+        # The proposal may have been a suspension.
+        ("review", "overturn", None, "allowed"),
+        ("review", "amend", 20_000.0, "allowed"),
+    ],
+)
+def test_an_outcome_says_whether_drawings_are_stopped(
+    record: AuditLog, action: str, kind: str, new_limit: float | None, after: UseAfter | None
+) -> None:
+    left = 20_000.0 if action == "review" else 8_000.0
+    reviewed = decision("acct-1", action, (20_000.0, left), proposed_limit=20_000.0)
+    append(record, [with_product(reviewed)])
+    row = record.reader.about(reviewed.entry_id)[0]
+    memory = record.reader.memory_with_limits("lender", "acct-1")
+    use = use_after(outcome(reviewed, kind, new_limit), row, memory, WORDING)
+    assert use == (None if after is None else Use(after, WORDING.new_use["pay_later"]))
+
+
+def with_product(row: NewEntry) -> NewEntry:
+    return replace(row, metadata={**row.metadata, "product": "pay_later"})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serving.decision.config.reasons import Text
 from serving.decision.notice import LANGUAGES
 from serving.decision.reasons.wording import day
-from serving.reviews.notice import Announced, ReviewDecision, outcome_notice
+from serving.reviews.notice import Announced, ReviewDecision, Use, UseAfter, outcome_notice
 from serving.schemas.base import parse
 from serving.schemas.review import Asker, ResolutionRequest, ReviewOutcome, WordsInBoth
 from serving.web.errors import ApiError
@@ -138,6 +138,37 @@ def test_an_answer_below_the_announced_limit_is_a_cut_of_its_own() -> None:
         "Your credit limit is lowered from CNY 22,500 to CNY 15,700. "
         "The new limit applies from 2 December 2026."
     )
+
+
+WITHDRAWALS = Text("new cash withdrawals", "新增提现")
+OF_USE: list[tuple[UseAfter, str, str]] = [
+    (
+        "stopped",
+        "The decision to stop new cash withdrawals stands.",
+        "暂停新增提现的决定维持不变。",
+    ),
+    (
+        "stop_withdrawn",
+        "The decision to stop new cash withdrawals is withdrawn.",
+        "暂停新增提现的决定已撤销。",
+    ),
+    (
+        "allowed",
+        "Within that limit, you can still use the account for new cash withdrawals.",
+        "在上述额度内，您仍可新增提现。",
+    ),
+]
+
+
+@pytest.mark.parametrize(("after", "en", "zh"), OF_USE)
+def test_the_notice_says_whether_drawings_are_stopped(after: UseAfter, en: str, zh: str) -> None:
+    """The limit of a suspension may stay the same: only this tells an overturned one from one
+    that was upheld."""
+    use = Use(after, WITHDRAWALS)
+    decision = ReviewDecision(ACCOUNT, "customer", "overturn", BEFORE, BEFORE, "Proven.", None, use)
+    text = outcome_notice(decision, TODAY, TODAY, POLICY)["text"]
+    assert text["en"].split("\n\n")[1] == f"Your credit limit stays at CNY 22,500. {en}"
+    assert text["zh"].split("\n\n")[1] == f"您的信用额度维持22,500元。{zh}"
 
 
 def test_reasons_are_in_the_language_of_the_letter() -> None:
