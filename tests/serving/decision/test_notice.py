@@ -584,9 +584,9 @@ def test_facts_that_counted_and_facts_that_did_not_have_words_of_their_own() -> 
     assert notice is not None
     english, chinese = (text_of(notice, language).split("\n\n") for language in LANGUAGES)
     assert english[2].endswith("It counted too, but less than the reasons above. One.")
-    assert english[3].endswith("It is not a reason for this decision. Two.")
-    assert chinese[2].endswith("对本次决定也有影响，但小于上述原因。一。")
-    assert chinese[3].endswith("但不是作出本次决定的原因。二。")
+    assert english[3].endswith("It is not one of the reasons. Two.")
+    assert chinese[2].endswith("对结果也有影响，但小于上述原因。一。")
+    assert chinese[3].endswith("但不属于上述原因。二。")
 
 
 def test_a_file_without_the_newer_parts_is_read_and_used() -> None:

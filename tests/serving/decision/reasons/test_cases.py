@@ -105,10 +105,11 @@ def test_months_without_a_bill_have_totals_and_no_average() -> None:
     }
     text = said(bills)["payment_to_balance_3"]
     assert text.en.startswith(
-        "Your bills of the last 3 months came to CNY 35,700 in all. You paid CNY 3,800 of them "
-        "(11%)."
+        "Your bills of the last 3 months before February 2025 came to CNY 35,700 in all. You paid "
+        "CNY 3,800 of them (11%)."
     )
-    assert text.zh.startswith("近3个月，您的账单合计35,700元，您共还款3,800元（11%）。")
+    assert text.zh.startswith("在2025年2月之前的3个月，您的账单合计35,700元，")
+    assert "您共还款3,800元（11%）。" in text.zh
     bills[3] = {"balance": 300.0}
     text = said(bills)["payment_to_balance_3"]
     assert text.en.startswith(
@@ -116,7 +117,7 @@ def test_months_without_a_bill_have_totals_and_no_average() -> None:
     )
     # Both the bills and the payments are of a month.
     assert text.zh == (
-        "在2025年2月之前的3个月，您的账单平均每月12,000元，您平均每月还款1,267元，为账单金额的11%。"
+        "在2025年2月之前的3个月，您的账单平均每月12,000元，您对这些账单的还款平均每月1,267元，为账单金额的11%。"
     )
 
 
