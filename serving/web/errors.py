@@ -48,8 +48,8 @@ _MESSAGE_BY_TYPE: Mapping[str, str] = {
     "less_than": "expected less than {lt:,.12g}",
     "less_than_equal": "expected {le:,.12g} or less",
     "string_type": "expected a text",
-    "string_too_short": "expected {min_length} characters or more",
-    "string_too_long": "expected {max_length} characters or fewer",
+    "string_too_short": "expected {min_length} or more characters",
+    "string_too_long": "expected {max_length} or fewer characters",
     "bool_type": "expected true or false",
     "list_type": "expected a list",
     "model_type": "expected an object",
@@ -194,10 +194,14 @@ def validation_error(error: ValidationError) -> ApiError:
 
 
 def _message(detail: ErrorDetails) -> str:
-    message = _MESSAGE_BY_TYPE.get(detail["type"])
+    kind, context = detail["type"], detail.get("ctx", {})
+    # What pydantic calls the length of a text that has a validator of its own.
+    if context.get("field_type") == "Value":
+        kind = f"string_{kind}"
+    message = _MESSAGE_BY_TYPE.get(kind)
     if message is None:
         return detail["msg"]
-    return message.format_map(detail.get("ctx", {}))
+    return message.format_map(context)
 
 
 def statement_error(

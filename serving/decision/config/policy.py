@@ -129,6 +129,9 @@ class Condition:
 
 
 _SOME_SHARE = Interval(0, 1, excludes_low=True)
+# Months from a cut to the next look at its account, at most: a slip of the pen beyond it would
+# leave a cut in force for ever.
+LONGEST_TO_NEXT_LOOK = 60
 _COMPARE = {
     "at_least": operator.ge,
     "at_most": operator.le,
@@ -276,7 +279,7 @@ def _control(section: Section) -> ControlArm:
 
 
 def _dates(section: Section) -> Dates:
-    dates = section.fill(Dates, {})
+    dates = section.fill(Dates, {"review_after_months": Interval(0, LONGEST_TO_NEXT_LOOK)})
     # Whole days count: a date has no hours.
     last_day = int(dates.decide_within_days)
     if int(dates.hearing_notice_within_days) >= last_day:

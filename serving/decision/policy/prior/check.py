@@ -17,6 +17,7 @@ from features.build import FEATURE_NAMES
 from features.months import add_months
 from features.statements import Statements
 from features.types import Matrix
+from serving.decision.config.policy import LONGEST_TO_NEXT_LOOK
 from serving.decision.policy.prior import (
     LARGEST_LOG_ODDS,
     MOST_DECISIONS,
@@ -29,6 +30,7 @@ from serving.decision.policy.prior import (
 # From a decision until its limit is in force.  The longest period of notice that we know is two
 # months; a policy that was in use when the prior was made may have had a longer one.
 _MONTHS_AHEAD = 12
+_LATEST = {"in_force_from": _MONTHS_AHEAD, "review_on": LONGEST_TO_NEXT_LOOK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,10 @@ def check_prior(
         day: datetime.date | None = getattr(prior, field)
         if day is not None and day > today:
             raise PriorError(field, "a day until today", day)
-    if prior.in_force_from > add_months(today, _MONTHS_AHEAD):
-        expected = f"a day within {_MONTHS_AHEAD} months from today"
-        raise PriorError("in_force_from", expected, prior.in_force_from)
+    for field, months in _LATEST.items():
+        day = getattr(prior, field)
+        if day is not None and day > add_months(today, months):
+            raise PriorError(field, f"a day within {months} months from today", day)
     limit = limit_in_force(prior, as_of, statement_limit)
     if is_raised(prior, limit):
         expected = "at least the limit of the latest statement, as a cut is in force"

@@ -69,6 +69,11 @@ BROKEN = [
         "dates\\] hearing_notice_within_days: expected a day before that of decide_within_days "
         "\\(1\\)",
     ),
+    (
+        "review_after_months = 3",
+        "review_after_months = 300",
+        "dates\\] review_after_months: expected a number from 0 to 60, got 300",
+    ),
     ("share = 0.01", "share = 0.3", "control\\] share: expected a number from 0 to 0.2, got 0.3"),
     ("share = 0.01", "shere = 0.01", "control\\]: unknown key 'shere', did you mean 'share'"),
     ("again_after_months = 6", "again_after_months = 1.5", "expected a whole number of at least 0"),
