@@ -86,6 +86,13 @@ def _describe(error: Exception) -> str:
     return str(error)
 
 
+def _told(help: str | None, default: object) -> str | None:
+    """Return the help of an option with its default, where it has one and does not say it."""
+    if help is None or default is None or "(default:" in help:
+        return help
+    return f"{help} (default: {default})"
+
+
 class _Command:
     """The parser of one command.
 
@@ -104,7 +111,7 @@ class _Command:
             self.parser.add_argument(flag, action="store_true", help=help)
         else:
             # argparse applies ``type`` to a default that is text too.
-            self.parser.add_argument(flag, default=default, help=help, **more)
+            self.parser.add_argument(flag, default=default, help=_told(help, default), **more)
 
     def data(self, help: str = "folder of the data") -> None:
         self.option("--data", help, type=Path)
@@ -124,7 +131,7 @@ class _Command:
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help="set a field of the command's configs; may be repeated",
+            help="set a field of the command's configs (an unknown NAME lists them); repeatable",
         )
         self.quiet()
 
@@ -319,7 +326,7 @@ def _add_monitor(command: _Command) -> None:
         "--report",
         type=Path,
         default=Path("data/monitor"),
-        help="path of the report without its endings .md and .json",
+        help="path of the report without its endings .md and .json (default: data/monitor)",
     )
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from training import api
 from training.tracking.defaults import MODEL
+from training.tracking.outputs import write_page
 from training.tracking.progress import CountProgress, StageProgress
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def peers(options: argparse.Namespace) -> None:
     settings = read_settings(options.set, api.peers)
     with _count_bar("fit", options) as show:
         page = api.peers(options.data, progress=show, **settings).page()
-    _write_page(page, options)
+    write_page(page, options.page)
     print(page if options.page is None else f"the page: {options.page}")
 
 
@@ -137,7 +138,7 @@ def compare(options: argparse.Namespace) -> int:
             shared=options.shared,
             progress=show,
         )
-    _write_page(found.page, options)
+    write_page(found.page, options.page)
     print(found.summary)
     page = options.page or "comparison.md in the run"
     print(f"run {found.run}, kept in {options.store}; the page: {page}")
@@ -236,7 +237,7 @@ def examine(options: argparse.Namespace) -> None:
             progress=show,
             **settings,
         )
-    _write_page(found.page, options)
+    write_page(found.page, options.page)
     examined = found.examined
     version = f"version {examined.version} of {examined.name}"
     print(f"run {found.run}: {version}, {examined.cut:,} limits cut")
@@ -283,7 +284,7 @@ def policy(options: argparse.Namespace) -> None:
             progress=show,
             **settings,
         )
-    _write_page(found.page, options)
+    write_page(found.page, options.page)
     # The oracle's table needs simulated data, and the cap's needs a cap.
     for name in ("points", "oracle", "cap"):
         if name in found.tables:
@@ -340,11 +341,6 @@ def read_settings(assignments: Sequence[str], command: Callable[..., object]) ->
             raise ValueError(f"--set: no setting is named {name!r}; it is an option of the command")
         settings[name] = value
     return settings
-
-
-def _write_page(page: str, options: argparse.Namespace) -> None:
-    if options.page is not None:
-        options.page.write_text(page, encoding="utf-8")
 
 
 def _bar(

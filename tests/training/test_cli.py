@@ -16,6 +16,7 @@ from serving.schemas.base import parse
 from serving.schemas.decision import Request, statements_table
 from tests.support.each import each
 from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
+from training import api
 from training.__main__ import main
 from training.data.config import DataConfig
 from training.data.dataset import load as load_data
@@ -24,7 +25,7 @@ from training.data.sample_request import hold_out
 from training.data.splits import assign_splits
 from training.evaluate.model_lookup import find_model
 from training.tracking import registry
-from training.tracking.defaults import MODEL
+from training.tracking.defaults import MODEL, STORE
 from training.tracking.store import Store
 
 pytestmark = STORE_WARNINGS
@@ -358,3 +359,17 @@ def test_trees_without_a_split_are_refused_and_no_version_is_registered(
     result = run(capsys, "fit", "--data", small, "--store", store, "--quiet", *settings)
     assert_refused(result, "fit", "got no split at all")
     assert registry.versions_with_bundle(Store(store), MODEL) == []
+
+
+@pytest.mark.parametrize("command", api.COMMANDS)
+def test_the_help_states_the_defaults(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # argparse breaks lines at hyphens
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    for option, default in {"--store STORE": STORE, "--name NAME": MODEL}.items():
+        if option in words.split("options:")[0]:
+            described = words.split("options:")[1].split(option)[1].split(" --")[0]
+            assert described.endswith(f"(default: {default})")

@@ -27,6 +27,7 @@ INK = "#1f3a5f"
 SOFT = "#9db4c0"
 ALARM = "#c8553d"
 _SIZE = (6.4, 4.4)
+_LEGEND_SHARE = 0.45  # of the height of the bars, for four lines
 Curves = Mapping[str, tuple[Vector, Vector]]  # name -> label, probability
 COLOURS = (INK, ALARM, "#5b8c5a", "#8a6fa8", "#b58b2b")  # of several models in one figure
 
@@ -132,6 +133,8 @@ def scores(label: Vector, probability: Vector, cut_offs: Mapping[str, float]) ->
         axes.axvline(cut_off, color=INK, linestyle=style, label=name)
     axes.set_xscale("log")
     percent(axes.xaxis)
+    # Above the bars: the legend hid the most frequent probabilities.
+    axes.set_ylim(top=(1 + _LEGEND_SHARE) * axes.get_ylim()[1])
     axes.legend(loc="upper left")
     return figure
 

@@ -34,14 +34,14 @@ _AMOUNTS = (
     "income",
 )
 
-_HEAD = """# The first {count} answers to customers whose limit is cut
+_HEAD = """# The first {count} answers to customers whose limit is cut or suspended
 
 `python -m training answers` wrote this page: version {model}, bundle `{bundle}`. These are the
-first {count} accounts of the hold-out, in order of account, whose limit the model cuts or proposes
-to cut, with their last {months} statements as the model saw them (CNY, rounded here alone) and the
-notice that each customer gets. Nothing is left out and nothing is corrected. A lender's letter has
-more around it: its name and address, how to reach it, where to complain, and what else the law of
-the place asks for. `contribution` is in log-odds; `share` is of all that pushes toward the cut.
+first {count} accounts of the hold-out, in order of account, that the model cuts or suspends or
+proposes to, with their last {months} statements as the model saw them (CNY, rounded here alone) and
+the notice that each customer gets. Nothing is left out and nothing is corrected. A lender's letter
+has more around it: its name and address, how to reach it, where to complain, and what else the law
+of the place asks for. `contribution` is in log-odds; `share` is of all that pushes toward the cut.
 """
 
 
