@@ -11,6 +11,7 @@ from pathlib import Path
 
 from serving.auth import keys
 from serving.auth.keys import Key, KeyTerms
+from serving.decision.bundle import read
 from serving.decision.golden import load
 from serving.decision.pipeline import stages
 from serving.operations.audit import open_audit_log
@@ -30,6 +31,8 @@ def pack_model(options: argparse.Namespace) -> None:
     force = options.force
     check_reason(force)
     if options.bundle and force is None:
+        # A reason would not make a bundle of a folder that holds none.
+        read(options.bundle)
         raise PackError(
             f"{options.bundle}: no gate has judged a bundle that is in no registry; "
             "give the reason to pack it all the same with --force"

@@ -130,9 +130,9 @@ def _advice(advice: Mapping[str, Any]) -> list[str]:
         return notes
     plan = found["plan"]
     if plan["restored"]:
-        lines = [f"The limit is back after {plan['restored']}, if every month"]
+        lines = [f"The limit is back after {plan['restored']}, if you do this every month:"]
     else:
-        lines = ["What lowers the risk most, every month"]
+        lines = ["What lowers the risk most, if you do it every month:"]
     for step in plan["steps"]:
         lines += [f"- {step['text']['en']}", f"  {step['text']['zh']}"]
     lines += ["", *_path_table(plan["path"], found["carry_on"]["path"]), ""]

@@ -27,6 +27,8 @@ def decide_portfolio(options: argparse.Namespace) -> None:
     """Decide on every account of a portfolio, and print what was decided."""
     if options.record and options.tenant is None:
         raise PortfolioError("--record: expected --tenant too, the lender whose accounts these are")
+    if options.beyond_bounds is not None and not options.record:
+        raise PortfolioError("--beyond-bounds: expected --record too; a trial has no bounds")
     if options.workers is not None and options.scheduler not in (None, LOCAL):
         raise PortfolioError("--workers: expected none with --scheduler, whose workers decide")
     _check_clock(options)

@@ -139,5 +139,5 @@ def _parse_month(text: str) -> datetime.date:
 
 def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a number of processes, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected 1 or more processes, got {text!r}")
     return int(text)

@@ -165,7 +165,7 @@ def result_text(result: Result) -> str:
     lines += _worker_lines("does not serve it yet", result.waiting)
     if not (result.serving or result.waiting):
         lines.append("no worker runs here: the next one serves it")
-    if activation.before:
+    if activation.before and activation.before != activation.digest:
         lines.append(f"go back  python -m serving activate {activation.before[:12]}")
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 from typing import Any
 
 from serving.operations.decide_again.options import add_command
@@ -37,14 +39,31 @@ def add_serve_commands(commands: Any) -> None:
     )
     activate.add_argument(
         "--by",
+        type=_parse_name,
         default="operator",
         metavar="NAME",
         help="who activates; recorded in the audit log (default: %(default)s)",
     )
     activate.add_argument(
         "--wait",
-        type=float,
+        type=_parse_seconds,
         default=60.0,
         metavar="SECONDS",
         help="for the workers (default: %(default)g)",
     )
+
+
+def _parse_name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected the name of who activates, got a blank one")
+    return text
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected 0 or more seconds, got {text!r}")
+    return seconds

@@ -142,6 +142,16 @@ def test_a_reason_forces_what_the_gates_did_not_pass(
     assert fetch(which, registry, tmp_path / "new", force="an emergency").is_dir()
 
 
+def test_no_reason_is_wanted_for_a_folder_that_holds_no_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        assert main(["pack", "--bundle", str(folder), "--no-bento"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(str(folder))
+        assert "--force" not in error
+
+
 def test_no_reason_forces_a_bundle_that_was_not_registered(registry: str, tmp_path: Path) -> None:
     with pytest.raises(PackError, match="version 2: expected bundle 0000"):
         fetch("2", registry, tmp_path, force="an emergency")
