@@ -86,13 +86,6 @@ def _describe(error: Exception) -> str:
     return str(error)
 
 
-def _told(help: str | None, default: object) -> str | None:
-    """Return the help of an option with its default, where it has one and does not say it."""
-    if help is None or default is None or "(default:" in help:
-        return help
-    return f"{help} (default: {default})"
-
-
 class _Command:
     """The parser of one command.
 
@@ -103,7 +96,7 @@ class _Command:
         self.parser = parser
         self._parameters = inspect.signature(function).parameters
 
-    def option(self, flag: str, help: str | None = None, **more: Any) -> None:
+    def option(self, flag: str, help: str, **more: Any) -> None:
         """Add an option with the default of the function's parameter of this name."""
         parameter = flag.removeprefix("--").replace("-", "_")
         default = self._parameters[parameter].default
@@ -111,7 +104,8 @@ class _Command:
             self.parser.add_argument(flag, action="store_true", help=help)
         else:
             # argparse applies ``type`` to a default that is text too.
-            self.parser.add_argument(flag, default=default, help=_told(help, default), **more)
+            said = "" if default is None or "(default:" in help else f" (default: {default})"
+            self.parser.add_argument(flag, default=default, help=help + said, **more)
 
     def data(self, help: str = "folder of the data") -> None:
         self.option("--data", help, type=Path)
@@ -376,10 +370,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[_Command], None]]] = {
         "check a version's advice and reasons on new simulated accounts, where the truth is known",
         _add_examine,
     ),
-    "policy": (
-        "apply other policies, or a regulator's cap, to a version's hold-out",
-        _add_policy,
-    ),
+    "policy": ("apply other policies, or a regulator's cap, to a version's hold-out", _add_policy),
     "monitor": (
         "compare a period's decision records with the hold-out of a version's fit; "
         "exit code 1 if a bound is broken",

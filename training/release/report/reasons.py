@@ -101,6 +101,8 @@ def _describe(decision: Decision) -> str:
     after = decision.proposed_limit if proposed else decision.new_limit
     verb = "proposed " if proposed else ""
     limits = f"limit CNY {decision.credit_limit:,.0f} {verb}to CNY {after:,.0f}"
+    if after == decision.credit_limit:  # only drawings are stopped, or would be
+        limits = f"limit CNY {after:,.0f} unchanged"
     return f"{decision.action}, probability {decision.probability:.1%}, {limits}"
 
 
