@@ -13,24 +13,23 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.limits import FIRST_MONTH, LAST_MONTH, is_account_id
-from features.months import month_index
+from features.months import month_index, month_of
 from features.schema import COLUMNS, LONGEST_WINDOW, NAMES, PRODUCTS, check, table
 from features.types import Rows
-from features.window import STORED_COLUMNS, Window, lay_out
+from features.window import STORED_COLUMNS, Stored, Window, lay_out
 
 # One statement: its values in the order of ``NAMES``, with the types of the schema; None = unknown.
 Row: TypeAlias = tuple[Any, ...]
 
-_ACCOUNT, _MONTH, _PRODUCT, _FIRST_NUMBER = 0, 1, 2, 3  # places in a row
+_ACCOUNT, _MONTH, _FIRST_NUMBER = 0, 1, 3  # places in a row
 _NUMBERS = COLUMNS[_FIRST_NUMBER:]
 _LOW = np.array(
     [
@@ -42,7 +41,6 @@ _LOW = np.array(
 )
 _HIGH = np.array([column.high for column in _NUMBERS], dtype=np.float64)
 _IS_WHOLE = np.array([column.kind == "whole_number" for column in _NUMBERS])
-_NULLS = tuple(column.null for column in _NUMBERS)
 _NAMES = list(NAMES)
 _DTYPES = [column.dtype for column in COLUMNS]
 
@@ -153,63 +151,68 @@ def _lay_out(checked: pl.DataFrame) -> Statements:
 
 def _read_account(rows: Sequence[Row]) -> Statements | None:
     """The statements of one account that certainly keep every rule; else None."""
-    if not 0 < len(rows) <= LONGEST_WINDOW or not _are_of_one_account(rows):
+    if not 0 < len(rows) <= LONGEST_WINDOW:
         return None
-    months = [row[_MONTH] for row in rows]
-    if None in months:
+    accounts, months, products, *numbers = zip(*rows, strict=True)
+    if not _are_of_one_account(accounts, products) or None in months:
         return None
     if not _are_in_order(months):
         rows = sorted(rows, key=itemgetter(_MONTH))
-        months.sort()
+        _, months, _, *numbers = zip(*rows, strict=True)
         if not _are_in_order(months):
             return None
-    numbers = np.array([row[_FIRST_NUMBER:] for row in rows], dtype=np.float64)  # None -> NaN
-    if not _are_allowed(numbers, rows):
+    stored = _lay_out_numbers(numbers)
+    if stored is None:
         return None
-    stored = np.empty((len(STORED_COLUMNS), len(rows), 1))
-    stored[:, ::-1, 0] = numbers.T
-    product = PRODUCTS.index(rows[0][_PRODUCT])
+    product = PRODUCTS.index(products[0])
     return Statements(
-        account_ids=[rows[0][_ACCOUNT]],
+        account_ids=[accounts[0]],
         as_of=[months[-1]],
         window=Window(stored, np.array([len(rows)]), np.array([product])),
         source=rows,
     )
 
 
-def _are_of_one_account(rows: Sequence[Row]) -> bool:
-    account_id, product = rows[0][_ACCOUNT], rows[0][_PRODUCT]
+def _are_of_one_account(accounts: Sequence[Any], products: Sequence[Any]) -> bool:
+    account_id, product = accounts[0], products[0]
     if account_id is None or product not in PRODUCTS or not is_account_id(account_id):
         return False
-    return all(row[_ACCOUNT] == account_id and row[_PRODUCT] == product for row in rows)
+    rows = len(accounts)
+    return accounts.count(account_id) == rows and products.count(product) == rows
 
 
-def _are_in_order(days: Sequence[datetime.date]) -> bool:
+def _are_in_order(days: tuple[datetime.date, ...]) -> bool:
     """Whether they are firsts of allowed months, each the one after the last."""
     if days[0] < FIRST_MONTH or days[-1] > LAST_MONTH:
         return False
-    first = month_index(days[0])
-    return all(
-        day.day == 1 and month_index(day) == index for index, day in enumerate(days, start=first)
-    )
+    return days == _firsts_from(days[0], len(days))
 
 
-def _are_allowed(numbers: NDArray[np.float64], rows: Sequence[Row]) -> bool:
-    """Whether each number is in its range, or null where it may be; NaN, which is no null, is not.
+@lru_cache(maxsize=1024)  # accounts of the same months are decided on one after the other
+def _firsts_from(day: datetime.date, count: int) -> tuple[datetime.date, ...]:
+    """The firsts of that many months in a row, from that of this day on."""
+    first = month_index(day)
+    return tuple(month_of(index) for index in range(first, first + count))
 
-    ``numbers`` are those of the rows, float64 (rows, columns), NaN = null or NaN.
+
+def _lay_out_numbers(columns: Sequence[Sequence[Any]]) -> Stored | None:
+    """The numbers of each column, the latest month first; None unless they keep every rule.
+
+    Each has to be in its range, or null where it may be.  NaN, which is no null, is not.
     """
-    inside = (numbers >= _LOW) & (numbers <= _HIGH)
-    if inside.all():
-        return True
-    outside = np.argwhere(~inside).tolist()
-    if any(rows[row][_FIRST_NUMBER + place] is not None for row, place in outside):
-        return False
-    unknown = (~inside).sum(axis=0).tolist()
-    return all(
-        null == "any" or count == 0 or (null == "whole" and count == len(rows))
-        for count, null in zip(unknown, _NULLS, strict=True)
-    )
+    numbers = np.array(columns, dtype=np.float64)  # None -> NaN
+    stored = np.empty((*numbers.shape, 1))
+    unknown = np.empty(numbers.size, dtype=np.int64)
+    check_numbers, nulls = _row_check()
+    count = check_numbers(numbers, _LOW, _HIGH, nulls, stored, unknown)
+    if count < 0:
+        return None
+    rows = numbers.shape[1]
+    for place in unknown[:count].tolist():
+        column, row = divmod(place, rows)
+        if columns[column][row] is not None:
+            return None
+    return stored
 
 
 def _repr_rows(rows: Iterable[Row]) -> bytes:
@@ -237,6 +240,16 @@ def _write_rows(statements: Statements, place: int, months: int) -> bytes | None
         out,
     )
     return None if length < 0 else out[:length].tobytes()
+
+
+@cache
+def _row_check() -> tuple[Callable[..., int], Rows]:
+    """The compiled loop, and what it takes as the columns' rule on null."""
+    # Only now, as for the texts.
+    from features.program.row_check import ANY, NEVER, WHOLE, check_numbers
+
+    codes = {"never": NEVER, "any": ANY, "whole": WHOLE}
+    return check_numbers, np.array([codes[column.null] for column in _NUMBERS], dtype=np.int64)
 
 
 @cache

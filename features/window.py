@@ -7,8 +7,7 @@ earlier.  NaN means that the value is unknown or that the account had no stateme
 
 Months are rows because every verb adds one month after the other, for all accounts at once.  So an
 account's value is the same to the last bit, with any other accounts in the window.  (Polars'
-grouped means do not promise that: in a measurement a third of the six-month means differed in the
-last bit between a table of 1 account and a table of 1,000.)
+grouped means do not promise that: a third of them differed between tables of 1 and 1,000 accounts.)
 
 :mod:`features.program` traces the same expressions once, those of the derived columns too, and
 evaluates them compiled.  The verbs here say what its result is, to the last bit.
@@ -90,7 +89,7 @@ class Window:
         self.stored: Stored = columns
         self.months_observed: Values = months_observed.astype(np.float64)
         self.products = products
-        self._columns: dict[str, Months] = dict(zip(STORED_COLUMNS, columns, strict=True))
+        self._columns: dict[str, Months] = {}
         self._accumulated: dict[tuple[_Verb, str], Months] = {}
         self._last_known: dict[str, Values] = {}
 
@@ -101,7 +100,7 @@ class Window:
             KeyError: The window has no column of that name.
         """
         if name not in self._columns:
-            self._columns[name] = self._derive(name)
+            self._columns[name] = self._column(name)
         return self._columns[name]
 
     def total(self, name: str, months: int) -> Values:
@@ -189,9 +188,12 @@ class Window:
         stored[STORED_COLUMNS.index(name)] = column
         return Window(stored, self.months_observed.astype(np.int64), self.products)
 
-    def _derive(self, name: str) -> Months:
+    def _column(self, name: str) -> Months:
+        if name in STORED_COLUMNS:
+            stored: Months = self.stored[STORED_COLUMNS.index(name)]
+            return stored
         if name not in DERIVED:
-            expected = sorted({*self._columns, *DERIVED})
+            expected = sorted({*STORED_COLUMNS, *DERIVED})
             raise KeyError(f"expected a column of the window, one of {expected}, got {name!r}")
         with np.errstate(invalid="ignore", divide="ignore"):
             return DERIVED[name](self)

@@ -39,6 +39,8 @@ class Programs:
         """``most`` programs are kept; the next one lets go of all others."""
         self._most = most
         self._traced: dict[tuple[int, ...], _Traced] = {}
+        # By the identity of a tuple of features: that of each of them takes longer to look at.
+        self._of_tuple: dict[int, _Traced] = {}
 
     def layout(self, features: Sequence[Feature]) -> Layout:
         """The program of these features, traced at the first call.
@@ -46,13 +48,19 @@ class Programs:
         Raises:
             TraceError: An expression does what has no compiled form.
         """
+        of_tuple = self._of_tuple.get(id(features))
+        if of_tuple is not None and of_tuple.features is features:
+            return of_tuple.layout
         key = tuple(map(id, features))
         known = self._traced.get(key)
         if known is None:
             known = _Traced(tuple(features), lay_out_memory(trace(features)))
             if len(self._traced) >= self._most:
                 self._traced.clear()
+                self._of_tuple.clear()
             self._traced[key] = known
+        if known.features is features:
+            self._of_tuple[id(features)] = known
         return known.layout
 
     def __len__(self) -> int:

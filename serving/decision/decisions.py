@@ -13,9 +13,10 @@ from serving.decision.advice.staircase import LimitCut
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import NoteName
 from serving.decision.config.policy import Policy
+from serving.decision.config.quick_init import quick_init
 from serving.decision.config.reasons import Text
 from serving.decision.ids import decision_ids
-from serving.decision.notice import AlsoKnown, Subject, make_notice
+from serving.decision.notice import AlsoKnown, Subject, has_notice, make_notice
 from serving.decision.policy.dates import effective_date, local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, change_of
@@ -31,6 +32,7 @@ from serving.decision.result import Advised, Decision, Found
 from serving.decision.scoring.score import logit
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Making:
     """What decisions are made of besides the results of the stages.
@@ -78,7 +80,6 @@ def _make_decision(
     place: int, decision_id: str, result: Found, making: Making, bundle: Bundle
 ) -> Decision:
     account, outcome = result.accounts[place], result.outcomes[place]
-    account_id = result.statements.account_ids[place]
     evidence, scores = result.evidence[place], result.scores
     reasons = principal_reasons(
         evidence,
@@ -88,22 +89,19 @@ def _make_decision(
         making.rankings[place],
     )
     comparison = _describe_comparison(outcome, evidence, bundle)
-    explained = None if comparison is None else Text(comparison.en, comparison.zh)
-    since_last = result.changes[place]
-    subject = Subject(
-        account_id=account_id,
-        product=account.product,
-        credit_limit=account.limit,
-        limit_before=account.limit_measured,
-        reasons=reasons,
-        comparison=explained,
-        since_last=describe_rise(since_last, outcome, reasons, bundle.wording),
-        also_known=_also_known(outcome, reasons, evidence, bundle),
-        overdue=evidence.values.get("days_past_due_now", 0.0) >= DAYS_A_MONTH,
-    )
+    notice = None
+    if has_notice(outcome):
+        subject = _subject_of(place, result, reasons, comparison, bundle)
+        notice = make_notice(
+            outcome,
+            subject,
+            bundle.wording,
+            bundle.policy,
+            making.decided_at,
+        )
     return Decision(
         decision_id=decision_id,
-        account_id=account_id,
+        account_id=result.statements.account_ids[place],
         product=account.product,
         as_of=account.as_of,
         decided_at=making.decided_at.astimezone(datetime.UTC),
@@ -121,17 +119,35 @@ def _make_decision(
         reasons=reasons,
         leaders=sum(reason.leader for reason in reasons),
         comparison=comparison,
-        notice=make_notice(
-            outcome,
-            subject,
-            bundle.wording,
-            bundle.policy,
-            making.decided_at,
-        ),
+        notice=notice,
         suspended=outcome.suspended,
         prior=account.prior,
         arm=result.arms[place],
+        since_last=result.changes[place],
+    )
+
+
+def _subject_of(
+    place: int,
+    result: Found,
+    reasons: Sequence[Reason],
+    comparison: ComparisonNote | None,
+    bundle: Bundle,
+) -> Subject:
+    """What the notice to an account is about."""
+    account, outcome = result.accounts[place], result.outcomes[place]
+    evidence = result.evidence[place]
+    since_last = describe_rise(result.changes[place], outcome, reasons, bundle.wording)
+    return Subject(
+        account_id=result.statements.account_ids[place],
+        product=account.product,
+        credit_limit=account.limit,
+        limit_before=account.limit_measured,
+        reasons=reasons,
+        comparison=None if comparison is None else Text(comparison.en, comparison.zh),
         since_last=since_last,
+        also_known=_also_known(outcome, reasons, evidence, bundle),
+        overdue=evidence.values.get("days_past_due_now", 0.0) >= DAYS_A_MONTH,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
-import uuid
 from collections.abc import Iterable, Mapping
 
 # For training, examples and rows of earlier versions: ids that need no key. Whoever has the
@@ -34,19 +33,18 @@ def decision_ids(
     time = decided_at.astimezone(datetime.UTC).isoformat(timespec="microseconds")
     milliseconds = (decided_at - _EPOCH) // datetime.timedelta(milliseconds=1)
     prefix = f"{bundle_digest}\n{time}\n".encode()
-    hashes: dict[str, hashlib._Hash | hmac.HMAC] = {}
+    ids = []
     for account_id, written in texts:
-        hashes[account_id] = _begin_hash(prefix, key)
-        hashes[account_id].update(written)
-    for account_id, text in past.items():
-        hashes[account_id].update(text.encode())
-    return [_uuid8(milliseconds, digest.digest()) for digest in hashes.values()]
+        content = prefix + written + past.get(account_id, "").encode()
+        ids.append(_uuid8(milliseconds, _digest(content, key)))
+    return ids
 
 
-def _begin_hash(prefix: bytes, key: bytes) -> hashlib._Hash | hmac.HMAC:
+def _digest(content: bytes, key: bytes) -> bytes:
     if key == UNKEYED:
-        return hashlib.sha256(prefix)
-    return hmac.new(key, prefix, hashlib.sha256)
+        return hashlib.sha256(content).digest()
+    # Not hmac.digest, which takes twice as long for some thousand bytes.
+    return hmac.new(key, content, hashlib.sha256).digest()
 
 
 def _uuid8(milliseconds: int, digest: bytes) -> str:
@@ -55,4 +53,7 @@ def _uuid8(milliseconds: int, digest: bytes) -> str:
     low = bits & ((1 << 62) - 1)
     version, variant = 8 << 76, 0b10 << 62
     value = (milliseconds << 80) | version | (high << 64) | variant | low
-    return str(uuid.UUID(int=value))
+    # As str(uuid.UUID(int=value)), in a tenth of the time.
+    digits = f"{value:032x}"
+    head = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}"
+    return f"{head}-{digits[16:20]}-{digits[20:]}"

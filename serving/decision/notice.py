@@ -16,9 +16,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from operator import attrgetter
+from typing import Any, Literal, TypeAlias, get_args
 
 from serving.decision.config.policy import Policy
+from serving.decision.config.quick_init import quick_init
 from serving.decision.config.reasons import Language, Text, Wording
 from serving.decision.config.template import template_of
 from serving.decision.policy.dates import (
@@ -41,10 +43,14 @@ _KINDS: Mapping[Action, Kind] = {
     "review": "under_review",
     "keep": "still_reduced",
 }
+_InLanguage: TypeAlias = Callable[[Text], str]
+# A text in each language.
+_OWN: Mapping[Language, _InLanguage] = {language: attrgetter(language) for language in LANGUAGES}
 # What stands between the sentences of a paragraph.
 _BETWEEN: Mapping[Language, str] = {"en": " ", "zh": ""}
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Notice:
     """A notice to a customer: its text in paragraphs, and the last day to send it."""
@@ -54,6 +60,7 @@ class Notice:
     text: Text
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class AlsoKnown:
     """A fact that no reason tells; ``counted`` if it and its reason group pushed toward the cut."""
@@ -62,6 +69,7 @@ class AlsoKnown:
     counted: bool
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The account that a notice is about, and why.
@@ -112,18 +120,28 @@ def make_notice(
     Raises:
         ValueError: ``decided_at`` has no time zone.
     """
-    if outcome.action == "keep" and not outcome.looked:
+    if not has_notice(outcome):
         return None
     today = local_date(decided_at, policy)
     kind = _KINDS[outcome.action]
     send_by = _DUE_DATES[kind](today, policy)
+    parts = _choose_parts(outcome, subject, wording)
+    facts = _facts(outcome, subject, today)
     account = name_account(subject.account_id, subject.product, wording)
+    use = wording.new_use.get(subject.product)
     texts = {}
-    for language in LANGUAGES:
-        values = _values(outcome, subject, today, wording, language)
-        values["account"] = str(getattr(account, language))
-        texts[language] = _text(outcome, subject, values, wording, language)
+    for language, own in _OWN.items():
+        values = {name: write(fact, language) for name, (write, fact) in facts.items()}
+        values["account"] = own(account)
+        if use is not None:
+            values["new_use"] = own(use)
+        texts[language] = _text(parts, subject, values, wording, language)
     return Notice(kind, send_by, Text(texts["en"], texts["zh"]))
+
+
+def has_notice(outcome: Outcome) -> bool:
+    """Whether the customer is told of an outcome."""
+    return outcome.action != "keep" or outcome.looked
 
 
 _DUE_DATES: Mapping[Kind, Callable[[datetime.date, Policy], datetime.date]] = {
@@ -135,38 +153,73 @@ _DUE_DATES: Mapping[Kind, Callable[[datetime.date, Policy], datetime.date]] = {
 _RIGHTS: Mapping[Action, str] = {"review": "hearing", "restore": "rights_after_return"}
 
 
+@quick_init
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts of a notice, the same in each language, by name.
+
+    ``headings`` stand above the reasons after them.  ``also_known`` are paragraphs, each with the
+    facts that it tells.
+    """
+
+    opening: Sequence[str]
+    proposal: Sequence[str]
+    is_close: bool
+    headings: Sequence[tuple[str, Sequence[Reason]]]
+    also_known: Sequence[tuple[str, Sequence[Text]]]
+    rights: str
+
+
+def _choose_parts(outcome: Outcome, subject: Subject, wording: Wording) -> _Parts:
+    overdue = ["overdue"] if subject.overdue and "overdue" in wording.notice else []
+    main = [reason for reason in subject.reasons if reason.leader]
+    further = [reason for reason in subject.reasons if not reason.leader]
+    heading = "reasons_for_less" if _gives_less(outcome) else _heading("reason", main, wording)
+    proposal = []
+    if outcome.action == "review":
+        proposal = _with_why(_proposal(outcome), wording)
+    return _Parts(
+        opening=[*_sentences(outcome, subject, wording), *overdue],
+        proposal=proposal,
+        is_close="near_cut_off" in outcome.review_because,
+        headings=[
+            (heading, main),
+            (_heading("further_reason", further, wording), further),
+        ],
+        also_known=_also_known(subject, wording) if subject.also_known else (),
+        rights=_RIGHTS.get(outcome.action, "rights"),
+    )
+
+
 def _text(
-    outcome: Outcome,
+    parts: _Parts,
     subject: Subject,
     values: dict[str, str],
     wording: Wording,
     language: Language,
 ) -> str:
     """A paragraph each on the decision or proposal, the reasons, and the customer's rights."""
-    parts = _Parts(wording.notice, language)
-    proposal = ""
-    if outcome.action == "review":
-        proposal = _write(_with_why(_proposal(outcome), wording), parts, values)
-    if "near_cut_off" in outcome.review_because:
-        proposal += _BETWEEN[language] + parts["close"]
-    overdue = ["overdue"] if subject.overdue and "overdue" in wording.notice else []
-    values["proposal"] = proposal
-    names = [*_sentences(outcome, subject, wording), *overdue]
-    opening = _write(names, parts, values)
-    main = [reason for reason in subject.reasons if reason.leader]
-    further = [reason for reason in subject.reasons if not reason.leader]
-    heading = "reasons_for_less" if _gives_less(outcome) else _heading("reason", main, wording)
-    further_heading = _heading("further_reason", further, wording)
-    paragraphs = (
-        opening,
-        _reasons(parts[heading], main, language),
-        _reasons(parts[further_heading], further, language),
-        *_also_known(subject, wording, language),
-        "" if subject.since_last is None else str(getattr(subject.since_last, language)),
-        _comparison(subject, wording, language),
-        parts[_RIGHTS.get(outcome.action, "rights")],
-    )
-    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+    own, between = _OWN[language], _BETWEEN[language]
+    templates = wording.notice
+
+    def write(names: Sequence[str]) -> str:
+        return between.join([template_of(own(templates[name])).fill(values) for name in names])
+
+    values["proposal"] = write(parts.proposal)
+    if parts.is_close:
+        values["proposal"] += between + own(templates["close"])
+    paragraphs = [write(parts.opening)]
+    for heading, reasons in parts.headings:
+        if reasons:  # a heading without sentences would look like a missing page
+            paragraphs.append(_reasons(own(templates[heading]), reasons, own))
+    for part, facts in parts.also_known:
+        told = between.join(map(own, facts))
+        paragraphs.append(template_of(own(templates[part])).fill({"fact": told}))
+    if subject.since_last is not None:
+        paragraphs.append(own(subject.since_last))
+    paragraphs.append(_comparison(subject, wording, own))
+    paragraphs.append(own(templates[parts.rights]))
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def _gives_less(outcome: Outcome) -> bool:
@@ -175,30 +228,10 @@ def _gives_less(outcome: Outcome) -> bool:
     return is_look or outcome.action == "restore"
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """The templates of a notice in one language."""
-
-    texts: Mapping[str, Text]
-    language: Language
-
-    def __getitem__(self, name: str) -> str:
-        return str(getattr(self.texts[name], self.language))
-
-
-def _write(names: Sequence[str], parts: _Parts, values: Mapping[str, str]) -> str:
-    """The sentences of these parts, filled in."""
-    return _BETWEEN[parts.language].join([template_of(parts[name]).fill(values) for name in names])
-
-
-def _reasons(template: str, reasons: Sequence[Reason], language: Language) -> str:
-    """A heading with the sentences of reasons, numbered; "" without reasons.
-
-    A reviewer may get a case without a reason in words.  A heading without sentences would look
-    like a missing page.
-    """
-    sentences = [f"{reason.rank}. {getattr(reason.text, language)}" for reason in reasons]
-    return template_of(template).fill({"reasons": "\n".join(sentences)}) if sentences else ""
+def _reasons(template: str, reasons: Sequence[Reason], own: _InLanguage) -> str:
+    """A heading with the sentences of reasons, numbered."""
+    sentences = [f"{reason.rank}. {own(reason.text)}" for reason in reasons]
+    return template_of(template).fill({"reasons": "\n".join(sentences)})
 
 
 def _heading(one: str, reasons: Sequence[Reason], wording: Wording) -> str:
@@ -206,57 +239,45 @@ def _heading(one: str, reasons: Sequence[Reason], wording: Wording) -> str:
     return one if len(reasons) == 1 and one in wording.notice else f"{one}s"
 
 
-def _also_known(subject: Subject, wording: Wording, language: Language) -> list[str]:
-    """A paragraph on the facts that counted less than the reasons, and one on the others."""
-    paragraphs = []
-    parts = {
-        "also_counted": True,
-        "also_known": False,
-    }
-    for part, counted in parts.items():
+def _also_known(subject: Subject, wording: Wording) -> list[tuple[str, Sequence[Text]]]:
+    """The part of the facts that counted less than the reasons, and that of the others."""
+    paragraphs: list[tuple[str, Sequence[Text]]] = []
+    for part, counted in (("also_counted", True), ("also_known", False)):
         facts = [fact.text for fact in subject.also_known if fact.counted == counted]
-        told = _BETWEEN[language].join(str(getattr(text, language)) for text in facts)
-        template = wording.notice.get(part, wording.notice["also_known"])
-        paragraph = template_of(getattr(template, language))
-        paragraphs.append(paragraph.fill({"fact": told}) if told else "")
+        if facts:
+            paragraphs.append((part if part in wording.notice else "also_known", facts))
     return paragraphs
 
 
-def _comparison(subject: Subject, wording: Wording, language: Language) -> str:
+def _comparison(subject: Subject, wording: Wording, own: _InLanguage) -> str:
     """Who the comparison accounts are; "" where no sentence speaks of them."""
-    name = getattr(wording.comparison_name, language)
-    speaks = any(name in getattr(reason.text, language) for reason in subject.reasons)
-    if subject.comparison is None or not speaks:
+    if subject.comparison is None:
         return ""
-    return str(getattr(subject.comparison, language))
+    name = own(wording.comparison_name)
+    speaks = any(name in own(reason.text) for reason in subject.reasons)
+    return own(subject.comparison) if speaks else ""
 
 
-def _values(
+def _facts(
     outcome: Outcome,
     subject: Subject,
     today: datetime.date,
-    wording: Wording,
-    language: Language,
-) -> dict[str, str]:
-    """The formatted facts of an outcome by placeholder, without the account and what is None."""
-    dates = {
-        "decided_on": today,
-        "effective_on": outcome.effective_on,
-        "review_on": outcome.review_on,
+) -> dict[str, tuple[Callable[[Any, Language], str], object]]:
+    """What a notice may state of an outcome: how it is written, and what; without what is None."""
+    facts: dict[str, tuple[Callable[[Any, Language], str], object]] = {
+        "decided_on": (day, today),
+        "effective_on": (day, outcome.effective_on),
+        "review_on": (day, outcome.review_on),
+        "credit_limit": (_amount, subject.credit_limit),
+        "limit_before": (_amount, subject.limit_before),
+        "new_limit": (_amount, outcome.new_limit),
+        "proposed_limit": (_amount, outcome.proposed_limit),
     }
-    amounts = {
-        "credit_limit": subject.credit_limit,
-        "limit_before": subject.limit_before,
-        "new_limit": outcome.new_limit,
-        "proposed_limit": outcome.proposed_limit,
-    }
-    values = {name: day(date, language) for name, date in dates.items() if date is not None}
-    for name, amount in amounts.items():
-        if amount is not None:
-            values[name] = number(amount, "CNY", language)
-    if wording.new_use:
-        values["new_use"] = str(getattr(wording.new_use[subject.product], language))
-    return values
+    return {name: fact for name, fact in facts.items() if fact[1] is not None}
+
+
+def _amount(amount: float, language: Language) -> str:
+    return number(amount, "CNY", language)
 
 
 def _sentences(outcome: Outcome, subject: Subject, wording: Wording) -> list[str]:

@@ -10,6 +10,7 @@ give the same decision to the last bit, whichever other accounts are decided in 
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
@@ -20,7 +21,7 @@ import polars as pl
 from features.build import FEATURE_NAMES, Features, latest_accounts, matrix_of, values_of
 from features.schema import StatementError, Violation
 from features.statements import Statements, read_table
-from features.types import Mask, Matrix
+from features.types import Matrix
 from serving.decision.advice.advise import advise_many as advise_cut_accounts
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, check_constraints
 from serving.decision.advice.result import Advice
@@ -37,7 +38,7 @@ from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
 from serving.decision.policy.prior import Prior
-from serving.decision.policy.prior.check import check_priors, latest_statements
+from serving.decision.policy.prior.check import priors_in_order
 from serving.decision.policy.rules import find_implausible
 from serving.decision.policy.since_last import Earlier, explain_changes
 from serving.decision.policy.without_cut import measure_without_cut
@@ -255,7 +256,7 @@ def run_stages(
     _check_no_future_months(read, today)
     _check_products(read, bundle)
     values = values_of(read.window)
-    remembered = check_priors(priors or {}, latest_statements(read, values), today)
+    remembered = priors_in_order(priors, read, values, today)
     scores = score(matrix_of(values, bundle.features), read.products, bundle.scorer)
     changes = explain_changes(read, values, scores, earlier or {}, bundle)
     evidence = _collect_evidence(read, values, scores, bundle)
@@ -269,12 +270,11 @@ def run_stages(
         rank(own, bundle.wording) if outcome.by_model else None
         for outcome, own in zip(outcomes, evidence, strict=True)
     ]
-    unseen = _has_unseen_missing(values, bundle)
     outcomes = [
         _refer_if_unexplainable(
             outcome,
             accounts[place],
-            _grounds(outcome, evidence[place], rankings[place], unseen[place], bundle),
+            _grounds(outcome, evidence[place], rankings[place], bundle),
             bundle,
             decided_at,
         )
@@ -309,9 +309,10 @@ def _check_no_future_months(read: Statements, today: datetime.date) -> None:
 
 def _check_products(read: Statements, bundle: Bundle) -> None:
     """Raise :class:`ProductError` if a product has no reference population."""
-    known = tuple(sorted(bundle.comparisons))
-    unknown = [place for place, product in enumerate(read.products) if product not in known]
+    comparisons = bundle.comparisons
+    unknown = [place for place, product in enumerate(read.products) if product not in comparisons]
     if unknown:
+        known = tuple(sorted(comparisons))
         raise ProductError(
             f"expected a product of {[*known]}, got {read.products[unknown[0]]!r} "
             f"for account {read.account_ids[unknown[0]]} and {len(unknown) - 1} more",
@@ -363,18 +364,15 @@ def _accounts(
     return accounts
 
 
-def _has_unseen_missing(values: Matrix, bundle: Bundle) -> Mask:
-    """Whether each account lacks a value that no training row lacked."""
-    is_missing = np.isnan(matrix_of(values, bundle.never_missing))
-    lacks: Mask = np.logical_or.reduce(is_missing, axis=1)
-    return lacks
+def _has_unseen_missing(evidence: Evidence, bundle: Bundle) -> bool:
+    """Whether the account lacks a value that no training row lacked."""
+    return any(map(math.isnan, map(evidence.values.__getitem__, bundle.never_missing)))
 
 
 def _grounds(
     outcome: Outcome,
     evidence: Evidence,
     ranked: Ranked | None,
-    has_unseen_missing: np.bool_,
     bundle: Bundle,
 ) -> tuple[str, ...]:
     """Why the reasons of an outcome may not be stated automatically; empty if they may."""
@@ -382,7 +380,7 @@ def _grounds(
     if outcome.looked:
         # Where nothing pushes toward a cut any more, the margin alone is too small.
         because = tuple(ground for ground in because if ground != "no_principal_reason")
-    return (*because, "unseen_missing") if has_unseen_missing else because
+    return (*because, "unseen_missing") if _has_unseen_missing(evidence, bundle) else because
 
 
 def _refer_if_unexplainable(

@@ -16,6 +16,7 @@ from features.types import Matrix
 from features.window import Window
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.result import Advice
+from serving.decision.config.quick_init import quick_init
 from serving.decision.config.reasons import Text
 from serving.decision.notice import Notice
 from serving.decision.policy.control import Arm
@@ -40,6 +41,7 @@ class ProductError(ValueError):
 
 
 @notebook_display
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The decision for one account.  Amounts in CNY, dates on the lender's clock.
@@ -138,6 +140,7 @@ class Stages(NamedTuple):
     decisions: list[Decision]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Found:
     """What :class:`Stages` holds, as arrays; ``values`` are float64 (accounts, features).

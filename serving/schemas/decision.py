@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import polars as pl
@@ -305,12 +306,12 @@ def read_requests(requests: Sequence[Request]) -> Statements:
 
 def _rows_of(request: Request) -> list[Row]:
     """Return the statements of a request in the order of the schema's columns."""
-    account_id, product = request.account_id, request.product
-    rows = []
-    for statement in request.statements:
-        month, *numbers = statement.__dict__.values()  # declared in the order of the schema
-        rows.append((account_id, _first_day(month), product, *numbers))
-    return rows
+    # Declared in the order of the schema, the month first.
+    statements = [statement.__dict__.values() for statement in request.statements]
+    months, *numbers = zip(*statements, strict=True)
+    account_id, product = repeat(request.account_id), repeat(request.product)
+    # No loop in Python, which took twice as long.
+    return list(zip(account_id, map(_first_day, months), product, *numbers))  # noqa: B905
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ import datetime
 import operator
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from features.ledger import Terms
@@ -18,6 +18,7 @@ from serving.decision.config.economics import (
     numbers_of,
 )
 from serving.decision.config.placeholders import placeholders_of
+from serving.decision.config.quick_init import quick_init
 from serving.decision.config.run_bounds import NO_BOUNDS, RunBounds, read_run_bounds
 from serving.decision.config.strict_toml import (
     NOT_NEGATIVE,
@@ -162,6 +163,7 @@ class Rule:
     review: bool = False
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class RuleHit:
     """A rule that applies to an account.
@@ -190,6 +192,8 @@ class Policy:
     terms: Terms
     rules: tuple[Rule, ...]  # in order of precedence
     run: RunBounds = NO_BOUNDS
+    # Those computed so far, by product: a decision asks for its own several times.
+    _cut_offs: dict[str, float] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def cut_off(self, product: str) -> float:
         """The probability above which a limit of the product is cut.
@@ -205,6 +209,12 @@ class Policy:
         Raises:
             EconomicsError: The product's economics are neither learnt nor stated.
         """
+        known = self._cut_offs.get(product)
+        if known is None:
+            known = self._cut_offs[product] = self._compute_cut_off(product)
+        return known
+
+    def _compute_cut_off(self, product: str) -> float:
         own = self.economics.of(product)
         loss_of_cutting = own.margin + self.economics.harm
         if loss_of_cutting <= 0:

@@ -13,6 +13,7 @@ from features.catalogue.amounts import AMOUNTS, MONTHS_AGO
 from features.schema import PRODUCTS
 from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.policy import CAUSES, Cause
+from serving.decision.config.quick_init import quick_init
 from serving.decision.config.strict_toml import NOT_NEGATIVE, Interval, Section, read_toml
 
 Language = Literal["en", "zh"]
@@ -131,6 +132,7 @@ _POSITIVE_SHARE = Interval(0, 1, excludes_low=True)
 _BELOW_ONE = Interval(0, 1, excludes_high=True)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Text:
     """A text in English and Chinese; it may have placeholders."""

@@ -17,13 +17,14 @@ _MOST_TEXTS = 8192  # of a process: a bundle has about 800
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The pieces of a text in their order, "" for a placeholder, and the placeholders.
+    """A text taken apart.
 
-    ``slots`` are the place of each placeholder among the pieces, and its name.
+    ``pattern`` is the text with ``%s`` for each placeholder, for the operator ``%``, and ``names``
+    are the placeholders in their order.
     """
 
-    pieces: tuple[str, ...]
-    slots: tuple[tuple[int, str], ...]
+    pattern: str
+    names: tuple[str, ...]
 
     def fill(self, values: Mapping[str, str]) -> str:
         """The text with these values, as ``str.format`` fills it.
@@ -31,10 +32,7 @@ class Template:
         Raises:
             KeyError: A placeholder has no value.
         """
-        pieces = list(self.pieces)
-        for place, name in self.slots:
-            pieces[place] = values[name]
-        return "".join(pieces)
+        return self.pattern % tuple(map(values.__getitem__, self.names))
 
 
 @lru_cache(maxsize=_MOST_TEXTS)
@@ -45,10 +43,10 @@ def template_of(text: str) -> Template:
     'From 1 to 2.'
     """
     pieces: list[str] = []
-    slots: list[tuple[int, str]] = []
+    names: list[str] = []
     for literal, name, _, _ in string.Formatter().parse(text):
-        pieces.append(literal)
+        pieces.append(literal.replace("%", "%%"))
         if name is not None:
-            slots.append((len(pieces), name))
-            pieces.append("")
-    return Template(tuple(pieces), tuple(slots))
+            names.append(name)
+            pieces.append("%s")
+    return Template("".join(pieces), tuple(names))

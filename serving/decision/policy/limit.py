@@ -18,14 +18,16 @@ import numpy as np
 from features.types import Mask, Vector
 from serving.decision.config.economics import FIFTHS, utilization_fifth
 from serving.decision.config.policy import Policy
+from serving.decision.config.quick_init import quick_init
 from serving.decision.policy.prior import Prior, limit_in_force
-from serving.decision.scoring.score import logit, probability_of
+from serving.decision.scoring.score import logit, probability_of_one
 
 USUAL_SPEND = "spend_mean_6"  # the feature that a month's usual purchases are taken from
 # In grid steps: an amount this close to a multiple counts as the multiple.
 GRID_TOLERANCE = 1e-9
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Account:
     """The policy's view of an account.
@@ -57,12 +59,13 @@ class Account:
         """The probability that decides how far the model cuts."""
         if self.log_odds_without_cut is None:
             return self.probability
-        return float(probability_of(np.array(self.log_odds_without_cut)))
+        return probability_of_one(self.log_odds_without_cut)
 
     @property
     def limit(self) -> float:
         """The limit in force before the decision, CNY."""
-        return limit_in_force(self.prior, self.as_of, self.features["limit_now"])
+        stated = self.features["limit_now"]
+        return stated if self.prior is None else limit_in_force(self.prior, self.as_of, stated)
 
     @property
     def balance(self) -> float:
@@ -73,6 +76,11 @@ class Account:
     def cut_in_force(self) -> Prior | None:
         """The prior, if it has a cut or a suspension in force."""
         return self.prior if self.prior is not None and self.prior.cuts else None
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether an earlier decision that is in force stopped new drawings."""
+        return self.prior is not None and self.prior.suspended
 
     @property
     def limit_measured(self) -> float:
@@ -88,17 +96,6 @@ class Account:
         """
         cut = self.cut_in_force
         return self.balance if cut is None else cut.balance_before
-
-    def limit_without_drawings(self, policy: Policy) -> float:
-        """The limit that leaves room for what is owed, or was at the first cut, and no more."""
-        owed = max(self.balance, self.balance_measured)
-        return float(limit_for_balance(np.array(owed), policy))
-
-    def limit_of_suspension(self, policy: Policy) -> float:
-        """The limit that a suspension leaves: that in force where the cut would be too small."""
-        drawn = np.array(self.limit_without_drawings(policy))
-        measured = np.array(self.limit_measured)
-        return float(without_small_cut(drawn, np.array(self.limit), measured, policy))
 
 
 @dataclass(frozen=True, slots=True)

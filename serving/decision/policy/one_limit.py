@@ -1,92 +1,63 @@
-"""The limit formula for one account, in plain numbers.
+"""The limits of one account, as a decision asks for them.
 
-A request is for one account.  NumPy takes about a microsecond for each operation on one number,
-and the formula has about eighty: more than all else that the policy does.  Python's own numbers
-give the same bits.  :mod:`serving.decision.policy.limit` states the formula and computes many
-accounts; a test compares the two.
+The formula is that of :mod:`serving.decision.policy.compiled.limits`, which advice runs too: NumPy
+takes about a microsecond for each operation on one number, and the formula has about eighty.
+:mod:`serving.decision.policy.limit` states the formula over arrays, for training; a test compares
+the two.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
-from serving.decision.config.economics import FIFTHS
+from features.schema import PRODUCTS
 from serving.decision.config.policy import Policy
-from serving.decision.policy.limit import (
-    GRID_TOLERANCE,
-    USUAL_SPEND,
-    Account,
-    limits_by_model,
-)
+from serving.decision.policy.compiled import limits
+from serving.decision.policy.compiled.numbers import numbers_of
+from serving.decision.policy.limit import USUAL_SPEND, Account
 from serving.decision.scoring.score import logit
 
-
-def limits_of(accounts: Sequence[Account], policy: Policy) -> list[tuple[float, bool]]:
-    """The limit by the model of each account, CNY, and whether it is near the cut-off."""
-    if len(accounts) == 1:
-        return [limit_of_one(accounts[0], policy)]
-    limits, near = limits_by_model(accounts, policy)
-    return list(zip(limits.tolist(), near.tolist(), strict=True))
+# numba compiles a function again for whole numbers, so amounts that a caller may state as such are
+# made floats.
 
 
 def limit_of_one(account: Account, policy: Policy) -> tuple[float, bool]:
-    """What :func:`limits_of` gives for one account."""
+    """The limit by the model, CNY, and whether the account is near the cut-off.
+
+    It is what :func:`serving.decision.policy.limit.limits_by_model` gives for the account.
+    """
     cut_off = policy.cut_off(account.product)
-    near = abs(account.log_odds_measured - logit(cut_off)) < policy.review.band
-    limit = account.limit_measured
-    if account.probability_measured <= cut_off:
-        return limit, near
-    rounding = policy.cut.rounding
-    tolerated = _round_down(_tolerated_limit(account, cut_off, policy), rounding)
-    lowest = _round_up(_lowest_limit(account, policy), rounding)
-    new_limit = min(max(tolerated, lowest), limit)
-    smallest_cut = max(policy.cut.minimum_cut_share * limit, policy.cut.minimum_cut_amount)
-    return (limit if limit - new_limit < smallest_cut else new_limit), near
-
-
-def _tolerated_limit(account: Account, cut_off: float, policy: Policy) -> float:
-    """The limit with the largest expected loss that is tolerated, before rounding."""
-    probability, limit = account.probability_measured, account.limit_measured
-    loss_given_default = policy.economics.loss_given_default
-    owed = max(0.0, account.balance_measured)
-    conversion = _conversion(account.product, limit, owed, policy)
-    if conversion <= 0.0:
-        return owed + limit
-    at_default = owed + conversion * max(limit - owed, 0.0)
-    excess = policy.cut.depth * (probability - cut_off)
-    share = cut_off / (cut_off + excess)
-    at_cut_off = cut_off * loss_given_default * at_default
-    loss = max(share * at_cut_off, policy.cut.minimum_expected_loss)
-    tolerated_exposure = loss / (probability * loss_given_default)
-    return owed + max(tolerated_exposure - owed, 0.0) / conversion
-
-
-def _conversion(product: str, limit: float, owed: float, policy: Policy) -> float:
-    """The credit conversion of the account's fifth of utilization."""
-    utilization = owed / limit if limit > 0.0 else 1.0
-    # Before it is made a whole number: a tiny limit may be used millions of times.
-    fifth = int(min(utilization * FIFTHS, FIFTHS - 1.0))
-    return policy.economics.of(product).conversions[fifth]
-
-
-def _lowest_limit(account: Account, policy: Policy) -> float:
-    """The lowest limit that one decision may leave, before rounding."""
-    cut = policy.cut
-    owed = max(0.0, account.balance_measured)
+    is_near = abs(account.log_odds_measured - logit(cut_off)) < policy.review.band
+    limit, probability = account.limit_measured, account.probability_measured
+    if probability <= cut_off:  # most accounts keep their limit
+        return limit, is_near
+    numbers = numbers_of(policy)
+    balance = float(account.balance_measured)
     # Whoever owes more than at the first cut must not be over the limit either.
-    owed_now = max(0.0, account.balance_measured, account.balance)
-    interest = policy.terms.monthly_rate * owed_now
-    next_balance = owed_now + interest + account.features[USUAL_SPEND]
-    room = max(owed * (1.0 + cut.headroom), next_balance)
-    step = cut.largest_step * account.limit_measured
-    return max(room, account.limit - step, cut.floor)
+    owed = max(balance, account.balance)
+    spend = float(account.features[USUAL_SPEND])
+    by_model = limits.limit_by_model(
+        probability,
+        float(limit),
+        balance,
+        limits.next_balance_of(owed, spend, numbers.settings),
+        float(account.limit),
+        numbers.settings,
+        numbers.products[PRODUCTS.index(account.product)],
+    )
+    return by_model, is_near
 
 
-def _round_down(amount: float, rounding: float) -> float:
-    steps = amount / rounding + GRID_TOLERANCE
-    return math.floor(steps) * rounding if math.isfinite(steps) else steps
+def limit_without_drawings(account: Account, policy: Policy) -> float:
+    """The limit that leaves room for what is owed, or was at the first cut, and no more, CNY."""
+    owed = float(max(account.balance, account.balance_measured))
+    limit: float = limits.limit_for_balance(owed, numbers_of(policy).settings)
+    return limit
 
 
-def _round_up(amount: float, rounding: float) -> float:
-    return math.ceil(amount / rounding - GRID_TOLERANCE) * rounding
+def limit_of_suspension(account: Account, policy: Policy) -> float:
+    """The limit that a suspension leaves, CNY: that in force where the cut would be too small."""
+    return limits.without_small_cut(
+        limit_without_drawings(account, policy),
+        float(account.limit),
+        float(account.limit_measured),
+        numbers_of(policy).settings,
+    )

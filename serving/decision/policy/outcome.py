@@ -39,10 +39,11 @@ import numpy as np
 
 from features.months import add_months, months_between
 from serving.decision.config.policy import Policy, ReviewSettings, RuleHit
+from serving.decision.config.quick_init import quick_init
 from serving.decision.policy import again, restore
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
 from serving.decision.policy.limit import Account, grid_up, smallest_cut
-from serving.decision.policy.one_limit import limits_of
+from serving.decision.policy.one_limit import limit_of_one, limit_of_suspension
 from serving.decision.policy.prior import Change, Prior
 from serving.decision.policy.rules import RuleResult, apply_rules
 from serving.decision.scoring.score import logit
@@ -50,6 +51,7 @@ from serving.decision.scoring.score import logit
 Action = Literal["keep", "reduce", "suspend", "restore", "review"]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of the policy for one account.  Amounts in CNY.
@@ -103,7 +105,8 @@ def apply_many(
     """
     today = local_date(decided_at, policy)
     outcomes = []
-    for account, (limit, is_near) in zip(accounts, limits_of(accounts, policy), strict=True):
+    for account in accounts:
+        limit, is_near = limit_of_one(account, policy)
         suspends = account.probability_measured >= policy.suspend.probability
         model = _ModelResult(limit, is_near, suspends)
         case = _Case(account, apply_rules(account, policy), policy, today)
@@ -143,7 +146,7 @@ def refer_to_reviewer(
         effective_on=None,
         review_on=review_due_date(today, policy),
         review_because=outcome.review_because + because,
-        suspended=_is_suspended(account),
+        suspended=account.is_suspended,
         looked=False,
     )
 
@@ -168,6 +171,7 @@ def change_of(outcome: Outcome, account: Account, decision_id: str, today: datet
     )
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _ModelResult:
     """The result of the model alone; ``limit`` in CNY, that in force where it makes no cut."""
@@ -177,6 +181,7 @@ class _ModelResult:
     suspends: bool
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _Case:
     """What an outcome is made of, apart from the model's result."""
@@ -187,6 +192,7 @@ class _Case:
     today: datetime.date
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _Cut:
     """A cut that a person may have to decide; ``reduction`` in CNY."""
@@ -201,12 +207,12 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
     account, rules = case.account, case.rules
     limit = account.limit
     model = _remember(case, measured)
-    was_suspended = _is_suspended(account)
+    was_suspended = account.is_suspended
     suspends = (model.suspends or bool(rules.suspending)) and not was_suspended
     new_limit = min(model.limit, rules.allow(limit))
     deciding = rules.capping(limit)
     if suspends:
-        left = account.limit_of_suspension(case.policy)
+        left = limit_of_suspension(account, case.policy)
         new_limit = rules.allow(left)
         deciding = rules.stopping(left) or deciding
     is_cut = suspends or new_limit < limit
@@ -217,41 +223,52 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
         near = by_model and model.near_cut_off
         cut = _Cut(limit - new_limit, suspends, by_model, near)
         grounds += _grounds_for_review(case, cut)
-    kept = Outcome(
+    model_cuts = measured.suspends or measured.limit < account.limit_measured
+    if grounds and again.may_refer_again(account, case.policy, case.today):
+        return Outcome(
+            action="review",
+            new_limit=limit,
+            proposed_limit=new_limit,
+            effective_on=None,
+            review_on=review_due_date(case.today, case.policy),
+            hits=deciding + rules.reviewing,
+            by_model=by_model,
+            review_because=grounds,
+            model_cuts=model_cuts,
+            suspends=suspends,
+            suspended=was_suspended,
+        )
+    if not is_cut or grounds or again.is_answered(account, case.policy, case.today):
+        return _keep_or_restore(case, _kept(account, model_cuts=model_cuts))
+    return Outcome(
+        action="suspend" if suspends else "reduce",
+        new_limit=new_limit,
+        proposed_limit=None,
+        effective_on=effective_date(case.today, case.policy),
+        review_on=_next_look(case.today, case.policy),
+        hits=deciding,
+        by_model=by_model,
+        review_because=(),
+        model_cuts=model_cuts,
+        suspends=suspends,
+        suspended=suspends or was_suspended,
+    )
+
+
+def _kept(account: Account, *, model_cuts: bool = False) -> Outcome:
+    """The outcome that leaves everything as it is."""
+    return Outcome(
         action="keep",
-        new_limit=limit,
+        new_limit=account.limit,
         proposed_limit=None,
         effective_on=None,
         review_on=None,
         hits=(),
         by_model=False,
         review_because=(),
-        model_cuts=measured.suspends or measured.limit < account.limit_measured,
-        suspends=suspends,
-        suspended=was_suspended,
-    )
-    may_refer = again.may_refer_again(account, case.policy, case.today)
-    if grounds and may_refer:
-        return replace(
-            kept,
-            action="review",
-            proposed_limit=new_limit,
-            review_on=review_due_date(case.today, case.policy),
-            hits=deciding + rules.reviewing,
-            by_model=by_model,
-            review_because=grounds,
-        )
-    if not is_cut or grounds or again.is_answered(account, case.policy, case.today):
-        return _keep_or_restore(case, replace(kept, suspends=False) if suspends else kept)
-    return replace(
-        kept,
-        action="suspend" if suspends else "reduce",
-        new_limit=new_limit,
-        effective_on=effective_date(case.today, case.policy),
-        review_on=_next_look(case.today, case.policy),
-        hits=deciding,
-        by_model=by_model,
-        suspended=suspends or was_suspended,
+        model_cuts=model_cuts,
+        suspends=False,
+        suspended=account.is_suspended,
     )
 
 
@@ -266,7 +283,7 @@ def _remember(case: _Case, model: _ModelResult) -> _ModelResult:
     if account.prior is None:
         return model
     limit, measured = account.limit, account.limit_measured
-    if _is_suspended(account) or not again.may_cut_again(account, policy, case.today):
+    if account.is_suspended or not again.may_cut_again(account, policy, case.today):
         return _ModelResult(limit, near_cut_off=False, suspends=False)
     if account.cut_in_force is None:
         return model
@@ -321,19 +338,7 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
 
 def _keep_without_model(account: Account, policy: Policy, today: datetime.date) -> Outcome:
     """The outcome where a machine may not decide, and a person was asked already."""
-    kept = Outcome(
-        action="keep",
-        new_limit=account.limit,
-        proposed_limit=None,
-        effective_on=None,
-        review_on=None,
-        hits=(),
-        by_model=False,
-        review_because=(),
-        model_cuts=False,
-        suspends=False,
-        suspended=_is_suspended(account),
-    )
+    kept = _kept(account)
     cut = account.cut_in_force
     return kept if cut is None else _look(cut, kept, kept, policy, today)
 
@@ -355,10 +360,6 @@ def _last_cut_on(cut: Prior) -> datetime.date:
     if cut.last_cut_on is None:
         raise ValueError(f"expected a prior with a cut in force, got {cut}")
     return cut.last_cut_on
-
-
-def _is_suspended(account: Account) -> bool:
-    return account.prior is not None and account.prior.suspended
 
 
 def _decided_by_model(model: _ModelResult, rules: RuleResult, limit: float) -> bool:

@@ -12,23 +12,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.program.evaluate import plain_array
 from features.types import Mask
-from features.window import Window
+from features.window import STORED_COLUMNS, Window
 from serving.decision.config.policy import Policy, Rule, RuleHit
+from serving.decision.config.quick_init import quick_init
+from serving.decision.policy.compiled.implausible import mark_implausible
 from serving.decision.policy.limit import (
     Account,
     grid_down,
     grid_up,
     next_balance_of,
 )
+from serving.decision.policy.one_limit import limit_without_drawings
 
-# A payment gets 31 days later in a month at most; a delay in steps of 30 days may be rounded up.
-_MOST_DAYS_MORE = 62
-# So long a delay is of a bill that the statement before still showed.
-_DAYS_OF_OLDER_BILL = 60
-_TOLERANCE = 0.005  # CNY: half of the smallest amount
+# What find_implausible looks at, in the order of its compiled loop.
+_PLACES = tuple(map(STORED_COLUMNS.index, ("days_past_due", "balance", "minimum_due")))
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class RuleResult:
     """The rules that apply to an account.
@@ -73,13 +75,9 @@ def find_implausible(window: Window) -> Mask:
 
     What is unknown, as in a first statement the one before, makes nothing implausible.
     """
-    days, owed = window.now("days_past_due"), np.maximum(window.now("balance"), 0.0)
-    # Comparisons with an unknown value (NaN) are false.
-    grew = days > window.ago("days_past_due", 1) + _MOST_DAYS_MORE
-    owed_nothing = (owed == 0.0) & (window.ago("balance", 1) <= 0.0)
-    without_debt = (days >= _DAYS_OF_OLDER_BILL) & owed_nothing
-    more_due = window.now("minimum_due") > owed + _TOLERANCE
-    implausible: Mask = grew | without_debt | more_due
+    implausible: Mask = np.zeros(len(window.months_observed), dtype=np.bool_)
+    days, balance, minimum_due = _PLACES
+    mark_implausible(plain_array(window.stored), days, balance, minimum_due, implausible)
     return implausible
 
 
@@ -135,5 +133,5 @@ def _allowed_limit(hit: RuleHit, account: Account, policy: Policy) -> float:
         next_balance = next_balance_of(np.array(account.balance), np.array(0.0), policy)
         drawn = grid_up(float(next_balance), policy.cut.rounding)
     else:
-        drawn = account.limit_without_drawings(policy)
+        drawn = limit_without_drawings(account, policy)
     return max(grid_down(hit.cap, policy.cut.rounding), drawn)

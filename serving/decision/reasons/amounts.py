@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -27,10 +26,10 @@ def amounts_of(window: Window, as_of: Sequence[datetime.date]) -> list[dict[str,
 
     ``as_of`` is the month of the last statement of each account.
     """
-    return [
-        dict(zip(_NAMES, (*own, float(month_index(month))), strict=True))
-        for own, month in zip(values_of(window, AMOUNTS).tolist(), as_of, strict=True)
-    ]
+    amounts = values_of(window, AMOUNTS).tolist()
+    for own, month in zip(amounts, as_of, strict=True):
+        own.append(float(month_index(month)))
+    return [dict(zip(_NAMES, own, strict=True)) for own in amounts]
 
 
 def add_amounts(
@@ -50,5 +49,12 @@ def add_amounts(
     amounts = amounts_of(cut_window, [statements.as_of[account] for account in cut])
     completed = list(evidence)
     for account, own in zip(cut, amounts, strict=True):
-        completed[account] = replace(evidence[account], amounts=own)
+        before = evidence[account]
+        completed[account] = Evidence(
+            before.contributions,
+            before.values,
+            before.comparison,
+            before.excess,
+            own,
+        )
     return completed

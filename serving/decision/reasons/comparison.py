@@ -8,6 +8,7 @@ all of them are better, as far as a customer can see.
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ import polars as pl
 
 from features.catalogue import BY_NAME, Unit
 from features.types import Vector
+from serving.decision.config.quick_init import quick_init
 from serving.decision.config.reasons import Language, Wording
 from serving.decision.config.template import template_of
 from serving.decision.reasons.wording import number
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ComparisonNote:
     """Whom a customer is compared with, as an answer states it.
@@ -98,7 +101,8 @@ def make_comparison(product: str, rows: pl.DataFrame, chosen: str) -> Comparison
         values = np.sort(rows[name].drop_nulls().to_numpy())
         low, medians[name], high = _quartiles(values, rows.height)
         quartiles[name] = low, high
-        known[name] = values.tolist()
+        # An array, not a list: its numbers lie side by side, and a search touches ten of them.
+        known[name] = array("d", values)
     return Comparison(product, rows.height, chosen, medians, quartiles, known)
 
 

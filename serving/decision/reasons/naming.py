@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import repeat
+from operator import neg
 from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME
@@ -51,15 +54,18 @@ def feature_to_name(
     """
     if group not in wording.groups:
         return None
-    named, most_better, least = None, 0.0, wording.named_share * total
-    never_silent = {fact.feature for fact in facts}
+    least_of_all = wording.named_share * total
+    named, most_better, least = None, 0.0, least_of_all
+    never_silent = [fact.feature for fact in facts]
+    contributions, values = evidence.contributions, evidence.values
+    share_better = evidence.comparison.share_better
     for name in pushing_features(group, evidence):
-        contribution = evidence.contributions[name]
-        if contribution < wording.named_share * total:
+        contribution = contributions[name]
+        if contribution < least_of_all:
             break  # the others pushed less
         if _is_not_for(name, evidence, wording):
             continue
-        better = evidence.comparison.share_better(name, evidence.values[name])
+        better = share_better(name, values[name])
         if better < wording.named_better:
             continue
         if name in never_silent:
@@ -85,21 +91,26 @@ def _is_not_for(name: str, evidence: Evidence, wording: Wording) -> bool:
 
 def facts_in(evidence: Evidence, wording: Wording, *, beside: bool = False) -> list[NeverSilent]:
     """The facts of an account that are never silent, or those told only beside others."""
-    declared = [fact for fact in wording.never_silent if fact.beside == beside]
-    return [fact for fact in declared if _is_so(fact, evidence)]
+    return [
+        fact for fact in wording.never_silent if fact.beside == beside and _is_so(fact, evidence)
+    ]
 
 
 def _is_so(fact: NeverSilent, evidence: Evidence) -> bool:
     """Whether an account has a fact that is never silent."""
-    is_recent = fact.ago is None or evidence.amounts.get(fact.ago, math.nan) <= fact.within
-    return is_recent and evidence.values.get(fact.feature, math.nan) >= fact.at_least
+    if not evidence.values.get(fact.feature, math.nan) >= fact.at_least:
+        return False
+    return fact.ago is None or evidence.amounts.get(fact.ago, math.nan) <= fact.within
 
 
 def pushing_features(group: str, evidence: Evidence) -> list[str]:
     """The group's features that push toward the cut, the largest contribution first."""
     contributions = evidence.contributions
-    own = [(-contributions.get(name, 0.0), name) for name in _features_of(group)]
-    return [name for negative, name in sorted(own) if negative < 0]
+    names = _features_of(group)
+    # No loop in Python: it took more than all else that chooses a feature.
+    own = sorted(zip(map(neg, map(contributions.get, names, repeat(0.0))), names, strict=True))
+    pushing = bisect_left(own, (0.0, ""))
+    return [name for _, name in own[:pushing]]
 
 
 def says_more(fact: str, named: str, evidence: Evidence, wording: Wording) -> bool:

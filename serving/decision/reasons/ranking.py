@@ -39,6 +39,7 @@ from functools import lru_cache
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import Cause, RuleHit
+from serving.decision.config.quick_init import quick_init
 from serving.decision.config.reasons import NeverSilent, Text, Wording
 from serving.decision.reasons.comparison import Comparison
 from serving.decision.reasons.income_fall import tell_income_fall
@@ -52,7 +53,10 @@ from serving.decision.reasons.naming import (
 )
 from serving.decision.reasons.sentence import join, say, say_rule
 
+_UNITS: Mapping[str, Unit] = {name: feature.unit for name, feature in BY_NAME.items()}
 
+
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ReasonFeature:
     """A feature that a reason speaks of."""
@@ -64,6 +68,7 @@ class ReasonFeature:
     contribution: float  # log-odds
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Reason:
     """A principal reason: a rule that decided, or a reason group of the model.
@@ -83,6 +88,7 @@ class Reason:
     features: tuple[ReasonFeature, ...]  # the one that the text names is the first
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What the reasons for one account follow from."""
@@ -97,6 +103,7 @@ class Evidence:
     amounts: Mapping[str, float] = field(default_factory=dict)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PrincipalGroup:
     """An eligible reason group."""
@@ -109,6 +116,7 @@ class PrincipalGroup:
     leader: bool
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """The reason groups of one account, before any is stated."""
@@ -166,6 +174,8 @@ def _without_repeats(
 ) -> list[PrincipalGroup]:
     """The groups without their sentences on a delay that the sentence of a rule is about."""
     told = {hit.value for hit in hits if _unit_of(hit.rule.when[0].feature) == "days"}
+    if not told:
+        return list(groups)
 
     def repeats(name: str | None) -> bool:
         if name is None or _unit_of(name) != "days":
@@ -195,7 +205,9 @@ def unexplainable(
     """
     ranked = ranked or rank(evidence, wording)
     large, eligible = ranked.large, ranked.eligible
-    pushing_protected = any(
+    # Few models have a protected feature.
+    has_protected = not wording.protected.isdisjoint(evidence.contributions)
+    pushing_protected = has_protected and any(
         evidence.contributions.get(name, 0.0) > 0
         and (group_of(name) in large or group_of(name) in eligible)
         for name in wording.protected
@@ -235,28 +247,19 @@ def principal_groups(
     stated += [group for group in facts if group not in stated]
     stated.sort(key=_by_size(sums, wording))
     push = sum(total for total in sums.values() if total > 0)
+    first = sums[stated[0]] if stated else 0.0
     principal: list[PrincipalGroup] = []
     for group in stated:
-        first = sums[stated[0]]
-        behind = first - sums[group]
-        is_equal = behind <= wording.equal_within and group in ranked.large
+        is_equal = first - sums[group] <= wording.equal_within and group in ranked.large
         named, fact = eligible.get(group), facts.get(group, besides.get(group))
+        tells_fact = named and fact and says_more(fact, named, evidence, wording)
         principal.append(
             PrincipalGroup(
                 code=group,
                 contribution=sums[group],
                 share=sums[group] / push,
                 named=named or facts[group],
-                fact=fact
-                if named
-                and fact
-                and says_more(
-                    fact,
-                    named,
-                    evidence,
-                    wording,
-                )
-                else None,
+                fact=fact if tells_fact else None,
                 leader=is_equal or group == stated[0],
             )
         )
@@ -289,19 +292,16 @@ def _groups_to_suffice(ranked: Ranked, evidence: Evidence, wording: Wording) -> 
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
     """Contributions by feature of the model, summed over reason groups."""
-    own = list(contributions.values())
+    groups = _names_by_group(tuple(contributions))
     # fsum: the order of the features does not matter.
-    return {
-        group: math.fsum([own[place] for place in places])
-        for group, places in _places_by_group(tuple(contributions)).items()
-    }
+    return {group: math.fsum(map(contributions.__getitem__, own)) for group, own in groups.items()}
 
 
 @lru_cache(maxsize=64)  # a model has one tuple of names
-def _places_by_group(names: tuple[str, ...]) -> Mapping[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
-        groups.setdefault(group_of(name), []).append(place)
+def _names_by_group(names: tuple[str, ...]) -> Mapping[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(group_of(name), []).append(name)
     return groups
 
 
@@ -379,18 +379,16 @@ def _rule_reason(
 
 
 def _reason_feature(name: str, evidence: Evidence) -> ReasonFeature:
+    value = evidence.values[name]
+    reference = evidence.comparison.medians.get(name, math.nan)
     return ReasonFeature(
-        name=name,
-        value=_known(evidence.values[name]),
-        reference_value=_known(evidence.comparison.medians.get(name, math.nan)),
-        unit=_unit_of(name),
-        contribution=evidence.contributions.get(name, 0.0),
+        name,
+        value if value == value else None,
+        reference if reference == reference else None,
+        _UNITS.get(name, "count"),
+        evidence.contributions.get(name, 0.0),
     )
 
 
 def _unit_of(name: str) -> Unit:
-    return BY_NAME[name].unit if name in BY_NAME else "count"
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return _UNITS.get(name, "count")

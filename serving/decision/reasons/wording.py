@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 
 from features.catalogue import Unit
@@ -25,6 +26,8 @@ _MONTHS = (
     "December",
 )
 
+_LESS_THAN: Mapping[Language, str] = {"en": "less than ", "zh": "不到"}
+
 
 @lru_cache(maxsize=8192)  # the medians, and each value once a language and once to be compared
 def number(
@@ -42,19 +45,19 @@ def number(
     >>> number(0.4, "CNY", "en"), number(0.0, "CNY", "en"), number(0.004, "share", "en")
     ('CNY 0.40', 'CNY 0', 'less than 1%')
     """
-    if math.isnan(value):
+    if value != value:  # NaN
         return "not known" if language == "en" else "未知"
-    less_than = "less than " if language == "en" else "不到"
     # "z": a value that rounds to zero has no sign.
+    if unit == "CNY":
+        is_small = -1 < value < 1 and value != 0
+        amount = f"{value:z,.2f}" if is_small else f"{value:z,.0f}"
+        return f"CNY {amount}" if language == "en" else f"{amount}元"
     if unit == "share":
         percent = f"{value * 100:z.0f}"
-        return f"{less_than}1%" if percent == "0" and value > 0 else f"{percent}%"
-    if unit == "CNY":
-        amount = format(value, "z,.2f" if _cents(value) else "z,.0f")
-        return f"CNY {amount}" if language == "en" else f"{amount}元"
+        return f"{_LESS_THAN[language]}1%" if percent == "0" and value > 0 else f"{percent}%"
     if unit == "times":
         times = f"{value:z.1f}"
-        return f"{less_than}0.1" if times == "0.0" and value > 0 else times
+        return f"{_LESS_THAN[language]}0.1" if times == "0.0" and value > 0 else times
     if unit == "yes_no":
         words = ("no", "yes") if language == "en" else ("否", "是")
         return words[int(value > 0)]
@@ -77,6 +80,7 @@ def round_up_to_pay(amount: float) -> float:
     return fen if fen < 1 else float(math.ceil(fen))
 
 
+@lru_cache(maxsize=1024)  # the decisions of a day have the same few days
 def day(date: datetime.date, language: Language) -> str:
     """A date as a customer reads it.
 
@@ -101,8 +105,4 @@ def month_name(date: datetime.date, language: Language) -> str:
 
 def printed_amount(amount: float) -> float:
     """An amount in CNY as :func:`number` writes it."""
-    return round(amount, _cents(amount))
-
-
-def _cents(amount: float) -> int:
-    return 2 if 0 < abs(amount) < 1 else 0
+    return round(amount, 2 if 0 < abs(amount) < 1 else 0)

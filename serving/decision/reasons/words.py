@@ -35,13 +35,13 @@ _OF_COMPARISON = frozenset({"reference", "reference_points", "none"})
 
 @dataclass(frozen=True, slots=True)
 class _Writers:
-    """A text taken apart: its pieces, the place and the word of each placeholder.
+    """A text taken apart: its pattern (:class:`Template`), and the word of each placeholder.
 
     ``of_comparison`` if every placeholder is about the comparison accounts alone.
     """
 
-    pieces: tuple[str, ...]
-    slots: tuple[tuple[int, Word], ...]
+    pattern: str
+    words: tuple[Word, ...]
     of_comparison: bool
 
 
@@ -62,20 +62,17 @@ def write(text: str, case: Case, language: Language) -> str:
 
 
 def _fill(writers: _Writers, case: Case, language: Language) -> str:
-    pieces = list(writers.pieces)
-    for place, word in writers.slots:
-        pieces[place] = word(case, language)
-    filled = "".join(pieces)
+    filled = writers.pattern % tuple([word(case, language) for word in writers.words])
     return polish(filled) if language == "en" else filled.replace("不超过不到", "不到")
 
 
 @lru_cache(maxsize=8192)
 def _writers_of(text: str) -> _Writers:
     template = template_of(text)
-    names = [name for _, name in template.slots]
+    names = template.names
     return _Writers(
-        pieces=template.pieces,
-        slots=tuple((place, _word_of(name)) for place, name in template.slots),
+        pattern=template.pattern,
+        words=tuple(map(_word_of, names)),
         of_comparison=all(name in _OF_COMPARISON or name.startswith(_NONE) for name in names),
     )
 

@@ -230,3 +230,24 @@ def add_values(
         start = np.uint64(starts[piece])
         for row in range(rows):
             out[row] += values[start + pattern[row]]
+
+
+@compiled
+def add_up(
+    base: Any,
+    contributions: Any,
+    log_odds: Any,
+    tolerance: float,
+) -> bool:
+    """Whether base and contributions of each row are its log-odds; NaN is not.
+
+    ``contributions`` is float64 (rows, features), the others are float64 (rows,).
+    """
+    for row in range(len(log_odds)):
+        total = base[row]
+        for contribution in contributions[row]:
+            total += contribution
+        # "not <=" and not ">", because NaN must fail too.
+        if not abs(total - log_odds[row]) <= tolerance:
+            return False
+    return True

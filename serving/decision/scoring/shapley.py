@@ -199,7 +199,10 @@ def _plain(matrix: Matrix) -> Matrix:
 
     numba would compile the loops again for another kind of array, during a request.
     """
-    return np.require(matrix, np.float64, ["C", "W"])
+    flags = matrix.flags
+    if matrix.dtype == np.float64 and flags.c_contiguous and flags.writeable:
+        return matrix
+    return np.require(matrix, np.float64, ["C", "W"])  # which itself takes long
 
 
 def _compile(explainer: Explainer) -> Explainer:

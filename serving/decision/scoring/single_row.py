@@ -44,8 +44,15 @@ class SingleRow:
         )
         weakref.finalize(self, _LIB.LGBM_FastConfigFree, self._config)
         self._lock = threading.Lock()
-        self._count = ctypes.c_int64()
+        # Made once: to make a pointer takes a tenth of the time of the trees.
+        self._row = np.empty(self.features)
         self._score = ctypes.c_double()
+        self._arguments = (
+            self._config,
+            ctypes.c_void_p(self._row.ctypes.data),
+            ctypes.byref(ctypes.c_int64()),
+            ctypes.byref(self._score),
+        )
 
     def __reduce__(self) -> tuple[type[SingleRow], tuple[lgb.Booster]]:
         """Pickled and copied as its model."""
@@ -59,14 +66,7 @@ class SingleRow:
         """
         if row.shape != (self.features,):
             raise ValueError(f"expected a row of {self.features} features, got {row.shape}")
-        plain = np.ascontiguousarray(row, dtype=np.float64)
         with self._lock:
-            _safe_call(
-                _LIB.LGBM_BoosterPredictForMatSingleRowFast(
-                    self._config,
-                    ctypes.c_void_p(plain.ctypes.data),
-                    ctypes.byref(self._count),
-                    ctypes.byref(self._score),
-                )
-            )
+            self._row[:] = row
+            _safe_call(_LIB.LGBM_BoosterPredictForMatSingleRowFast(*self._arguments))
             return self._score.value

@@ -4,6 +4,7 @@ numbers   a policy, a prior and days as arrays
 days      arithmetic on days
 limits    the limit formula and the staircase
 rules     the hard rules
+implausible  the statements that say what cannot be
 outcome   action and new limit, and what they leave in force
 
 plain_keep  which accounts of a portfolio certainly keep their limit, over arrays

@@ -6,7 +6,6 @@ import datetime
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -66,27 +65,20 @@ class PolicyNumbers:
         )
 
 
-@lru_cache(maxsize=8)  # by identity: a process decides by a few policies
-def _of_identity(policy: _ById) -> PolicyNumbers:
-    return _make(policy.policy)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _ById:
-    """A policy that is found by its identity; to hash its settings takes longer than a decision."""
-
-    policy: Policy
-
-    def __hash__(self) -> int:
-        return id(self.policy)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and self.policy is other.policy
+# By the identity of a policy, which is kept with its arrays: to hash its settings takes longer than
+# a decision.
+_MOST_POLICIES = 8  # a process decides by a few
+_MADE: dict[int, tuple[Policy, PolicyNumbers]] = {}
 
 
 def numbers_of(policy: Policy) -> PolicyNumbers:
     """The arrays of a policy, made once."""
-    return _of_identity(_ById(policy))
+    made = _MADE.get(id(policy))
+    if made is None:
+        if len(_MADE) >= _MOST_POLICIES:
+            _MADE.clear()
+        made = _MADE[id(policy)] = policy, _make(policy)
+    return made[1]
 
 
 def day_number(day: datetime.date | None) -> float:

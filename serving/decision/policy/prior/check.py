@@ -18,6 +18,7 @@ from features.months import add_months
 from features.statements import Statements
 from features.types import Matrix
 from serving.decision.config.policy import LONGEST_TO_NEXT_LOOK
+from serving.decision.config.quick_init import quick_init
 from serving.decision.policy.prior import (
     LARGEST_LOG_ODDS,
     MOST_DECISIONS,
@@ -33,6 +34,7 @@ _MONTHS_AHEAD = 12
 _LATEST = {"in_force_from": _MONTHS_AHEAD, "review_on": LONGEST_TO_NEXT_LOOK}
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class LatestStatement:
     """The latest statement of an account: its month, and the limit on it in CNY."""
@@ -76,6 +78,18 @@ def check_prior(
     if is_raised(prior, limit):
         expected = "at least the limit of the latest statement, as a cut is in force"
         raise PriorError("limit_before", expected, f"{prior.limit_before:g} and {limit:g}")
+
+
+def priors_in_order(
+    priors: Mapping[str, Prior] | None,
+    read: Statements,
+    values: Matrix,
+    today: datetime.date,
+) -> list[Prior | None]:
+    """:func:`check_priors` of statements as they were read; ``values`` are their features."""
+    if not priors:  # most accounts have nothing in force
+        return [None] * len(read.account_ids)
+    return check_priors(priors, latest_statements(read, values), today)
 
 
 def check_priors(

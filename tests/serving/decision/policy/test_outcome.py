@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from serving.decision.policy.limit import Account
+from serving.decision.policy.one_limit import limit_without_drawings
 from serving.decision.policy.outcome import Outcome, apply, apply_many, refer_to_reviewer
 from serving.decision.policy.rules import apply_rules
 from serving.decision.scoring.score import logit
@@ -141,7 +142,7 @@ def check_suspension(account: Account, outcome: Outcome) -> str:
     cut, limit = POLICY.cut, account.limit
     least = max(cut.minimum_cut_share * account.limit_measured, cut.minimum_cut_amount)
     rules = apply_rules(account, STRICT)
-    drawn = account.limit_without_drawings(POLICY)
+    drawn = limit_without_drawings(account, POLICY)
     is_felt = limit - drawn >= least
     left = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
     allowed = rules.allow(limit)
