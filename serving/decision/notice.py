@@ -46,6 +46,7 @@ _KINDS: Mapping[Action, Kind] = {
 _InLanguage: TypeAlias = Callable[[Text], str]
 # A text in each language.
 _OWN: Mapping[Language, _InLanguage] = {language: attrgetter(language) for language in LANGUAGES}
+_Facts: TypeAlias = Mapping[str, tuple[Callable[[Any, Language], str], object]]
 # What stands between the sentences of a paragraph.
 _BETWEEN: Mapping[Language, str] = {"en": " ", "zh": ""}
 
@@ -131,12 +132,28 @@ def make_notice(
     use = wording.new_use.get(subject.product)
     texts = {}
     for language, own in _OWN.items():
-        values = {name: write(fact, language) for name, (write, fact) in facts.items()}
+        values = _Values(facts, language)
         values["account"] = own(account)
         if use is not None:
             values["new_use"] = own(use)
         texts[language] = _text(parts, subject, values, wording, language)
     return Notice(kind, send_by, Text(texts["en"], texts["zh"]))
+
+
+class _Values(dict[str, str]):
+    """The facts of a notice in one language, each written when a text has a place for it."""
+
+    def __init__(self, facts: _Facts, language: Language) -> None:
+        super().__init__()
+        self._facts = facts
+        self._language = language
+
+    def __missing__(self, name: str) -> str:
+        write, fact = self._facts[name]
+        if fact is None:
+            raise KeyError(name)
+        written = self[name] = write(fact, self._language)
+        return written
 
 
 def has_notice(outcome: Outcome) -> bool:
@@ -194,7 +211,7 @@ def _choose_parts(outcome: Outcome, subject: Subject, wording: Wording) -> _Part
 def _text(
     parts: _Parts,
     subject: Subject,
-    values: dict[str, str],
+    values: _Values,
     wording: Wording,
     language: Language,
 ) -> str:
@@ -258,13 +275,9 @@ def _comparison(subject: Subject, wording: Wording, own: _InLanguage) -> str:
     return own(subject.comparison) if speaks else ""
 
 
-def _facts(
-    outcome: Outcome,
-    subject: Subject,
-    today: datetime.date,
-) -> dict[str, tuple[Callable[[Any, Language], str], object]]:
-    """What a notice may state of an outcome: how it is written, and what; without what is None."""
-    facts: dict[str, tuple[Callable[[Any, Language], str], object]] = {
+def _facts(outcome: Outcome, subject: Subject, today: datetime.date) -> _Facts:
+    """What a notice may state of an outcome: how it is written, and what."""
+    return {
         "decided_on": (day, today),
         "effective_on": (day, outcome.effective_on),
         "review_on": (day, outcome.review_on),
@@ -273,7 +286,6 @@ def _facts(
         "new_limit": (_amount, outcome.new_limit),
         "proposed_limit": (_amount, outcome.proposed_limit),
     }
-    return {name: fact for name, fact in facts.items() if fact[1] is not None}
 
 
 def _amount(amount: float, language: Language) -> str:

@@ -11,6 +11,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import polars as pl
@@ -307,7 +308,7 @@ def read_requests(requests: Sequence[Request]) -> Statements:
 def _rows_of(request: Request) -> list[Row]:
     """Return the statements of a request in the order of the schema's columns."""
     # Declared in the order of the schema, the month first.
-    statements = [statement.__dict__.values() for statement in request.statements]
+    statements = map(dict.values, map(attrgetter("__dict__"), request.statements))
     months, *numbers = zip(*statements, strict=True)
     account_id, product = repeat(request.account_id), repeat(request.product)
     # No loop in Python, which took twice as long.

@@ -55,8 +55,8 @@ def quick_init(cls: _Class) -> _Class:
     exec(f"def __init__({', '.join(parameters)}):\n    {body}\n", names)
     made = names["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
-    made.__annotations__ = cls.__init__.__annotations__
-    cls.__init__ = made
+    made.__annotations__ = cls.__dict__["__init__"].__annotations__
+    type.__setattr__(cls, "__init__", made)
     return cls
 
 

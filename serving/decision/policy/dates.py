@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from functools import lru_cache
 
 from serving.decision.config.policy import Policy
 
@@ -17,8 +18,13 @@ def local_date(decided_at: datetime.datetime, policy: Policy) -> datetime.date:
         raise ValueError(
             f"decided_at: expected a time with a zone, got {decided_at.isoformat()} without one"
         )
-    offset = datetime.timedelta(hours=policy.dates.utc_offset_hours)
-    return (decided_at.astimezone(datetime.UTC) + offset).date()
+    return _date_at(decided_at, policy.dates.utc_offset_hours)
+
+
+@lru_cache(maxsize=64)  # a decision asks three times, a portfolio for each account
+def _date_at(time: datetime.datetime, utc_offset_hours: float) -> datetime.date:
+    offset = datetime.timedelta(hours=utc_offset_hours)
+    return (time.astimezone(datetime.UTC) + offset).date()
 
 
 def review_due_date(today: datetime.date, policy: Policy) -> datetime.date:

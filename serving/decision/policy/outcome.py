@@ -205,9 +205,8 @@ class _Cut:
 
 def _combine(case: _Case, measured: _ModelResult) -> Outcome:
     account, rules = case.account, case.rules
-    limit = account.limit
+    limit, was_suspended = account.limit, account.is_suspended
     model = _remember(case, measured)
-    was_suspended = account.is_suspended
     suspends = (model.suspends or bool(rules.suspending)) and not was_suspended
     new_limit = min(model.limit, rules.allow(limit))
     deciding = rules.capping(limit)

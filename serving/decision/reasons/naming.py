@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import repeat
-from operator import neg
+from operator import itemgetter, neg
 from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME
@@ -110,7 +110,7 @@ def pushing_features(group: str, evidence: Evidence) -> list[str]:
     # No loop in Python: it took more than all else that chooses a feature.
     own = sorted(zip(map(neg, map(contributions.get, names, repeat(0.0))), names, strict=True))
     pushing = bisect_left(own, (0.0, ""))
-    return [name for _, name in own[:pushing]]
+    return list(map(itemgetter(1), own[:pushing]))
 
 
 def says_more(fact: str, named: str, evidence: Evidence, wording: Wording) -> bool:
