@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from features.statements import read_table
+from features.window import STORED_COLUMNS, Window
 from serving.decision.policy.rules import find_implausible
 from serving.schemas import examples
 from serving.schemas.decision import Request, read_requests
@@ -56,3 +58,30 @@ def test_of_a_single_statement_the_one_before_is_unknown() -> None:
 def test_no_simulated_account_is_implausible(some_windows: pl.DataFrame) -> None:
     found = find_implausible(read_table(some_windows).window)
     assert [bool(one) for one in each(found)] == [False] * len(found)
+
+
+def by_arrays(window: Window) -> list[bool]:
+    """The rule of :func:`find_implausible` in NumPy's words; NaN compares as false."""
+    days, owed = window.now("days_past_due"), np.maximum(window.now("balance"), 0.0)
+    grew = days > window.ago("days_past_due", 1) + 62
+    owed_nothing = (owed == 0.0) & (window.ago("balance", 1) <= 0.0)
+    more_due = window.now("minimum_due") > owed + 0.005
+    found: list[bool] = (grew | ((days >= 60) & owed_nothing) | more_due).tolist()
+    return found
+
+
+@pytest.mark.parametrize("months", [1, 2, 5])
+def test_the_loop_marks_what_the_rule_in_arrays_marks(months: int) -> None:
+    drawn = np.random.default_rng(months)
+    accounts = 2_000
+    shape = (len(STORED_COLUMNS), months, accounts)
+    # Few values, so that the bounds are met, and some that are unknown.
+    stored = drawn.choice([-1.0, 0.0, 0.005, 0.006, 1.0, 60.0, 62.0, 63.0, 122.0, np.nan], shape)
+    window = Window(
+        stored,
+        np.full(accounts, months),
+        np.zeros(accounts, dtype=np.int64),
+    )
+    expected = by_arrays(window)
+    assert find_implausible(window).tolist() == expected
+    assert 100 < sum(expected) < accounts - 100  # the control
