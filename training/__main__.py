@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import inspect
 import logging
 import os
 import sys
@@ -12,7 +11,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 # MLflow reads these when it is imported, so they are set before.  Not in the packages: a notebook's
 # other models may need a pickle, and its other downloads a progress bar.
@@ -22,6 +20,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from features.console import use_utf8
 from training import api, cli
 from training.cluster import use_cluster
+from training.tracking.command_line import Command
 from training.tracking.outputs import check_output
 
 # Errors that the user can correct are printed as one line; any other one with its traceback.
@@ -30,6 +29,7 @@ USER_ERRORS = (ValueError, LookupError, OSError)
 AFTER_INTERRUPTION = {
     "simulate": "the data are incomplete; run the same command again",
     "ingest": "the data are incomplete; run the same command again",
+    "sample": "nothing was written; run the same command again",
     "tune": "the finished trials are kept; run the same command to resume",
     "fit": "no version was registered; run the same command again",
 }
@@ -86,61 +86,6 @@ def _describe(error: Exception) -> str:
     return str(error)
 
 
-class _Command:
-    """The parser of one command.
-
-    Its defaults are those of the command's function in :mod:`training.api`.
-    """
-
-    def __init__(self, parser: argparse.ArgumentParser, function: Callable[..., object]) -> None:
-        self.parser = parser
-        self._parameters = inspect.signature(function).parameters
-
-    def option(self, flag: str, help: str, **more: Any) -> None:
-        """Add an option with the default of the function's parameter of this name."""
-        parameter = flag.removeprefix("--").replace("-", "_")
-        default = self._parameters[parameter].default
-        if default is False:
-            self.parser.add_argument(flag, action="store_true", help=help)
-        else:
-            # argparse applies ``type`` to a default that is text too.
-            said = "" if default is None or "(default:" in help else f" (default: {default})"
-            self.parser.add_argument(flag, default=default, help=help + said, **more)
-
-    def data(self, help: str = "folder of the data") -> None:
-        self.option("--data", help, type=Path)
-
-    def model(self) -> None:
-        """Add the options that name a registered model and its store."""
-        self.option("--store", "folder of the MLflow store", type=Path)
-        self.option("--name", "name of the registered model")
-
-    def version(self) -> None:
-        self.option("--version", "number or alias (default: the champion)")
-
-    def settings(self) -> None:
-        """Add ``--set`` for the fields of the configs; the name of a fit's model is one of them."""
-        self.parser.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-            help="set a field of the command's configs (an unknown NAME lists them); repeatable",
-        )
-        self.quiet()
-
-    def quiet(self) -> None:
-        self.parser.add_argument("--quiet", action="store_true", help="show no progress bar")
-
-    def scheduler(self) -> None:
-        """Add the option that lets a Dask cluster compute."""
-        where = "a Dask cluster computes: tcp://HOST:PORT, tls://HOST:PORT, or local"
-        self.parser.add_argument("--scheduler", metavar="ADDRESS", help=where)
-
-    def page(self, help: str = "also write the page to this file") -> None:
-        self.parser.add_argument("--page", type=Path, help=help)
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
@@ -149,31 +94,40 @@ def make_parser() -> argparse.ArgumentParser:
         help, add_options = _OPTIONS[name]
         command = subparsers.add_parser(name, help=help, description=help)
         command.set_defaults(run=getattr(cli, name))
-        add_options(_Command(command, function))
+        add_options(Command(command, function))
     return parser
 
 
-def _add_simulate(command: _Command) -> None:
+def _add_simulate(command: Command) -> None:
     command.settings()
     command.scheduler()
     command.option("--out", "folder of the data", type=Path)
 
 
-def _add_ingest(command: _Command) -> None:
+def _add_sample(command: Command) -> None:
+    command.data("folder of the data that a part is taken of")
+    command.scheduler()
+    command.option("--out", "new folder of the sample", type=Path)
+    command.option("--share", "of the accounts, above 0 and at most 1", type=float)
+    command.option("--seed", "another one takes other accounts", type=int)
+    command.quiet()
+
+
+def _add_ingest(command: Command) -> None:
     parser = command.parser
     parser.add_argument("csv", type=Path, help="file to read")
     parser.add_argument("--mapping", type=Path, required=True, help="TOML file of the mapping")
     parser.add_argument("--out", type=Path, required=True, help="folder of the data")
 
 
-def _add_fit(command: _Command) -> None:
+def _add_fit(command: Command) -> None:
     command.settings()
     command.option("--store", "folder of the MLflow store", type=Path)
     command.data()
     command.option("--data-digest", "refuse data with another digest (to reproduce a run)")
 
 
-def _add_tune(command: _Command) -> None:
+def _add_tune(command: Command) -> None:
     command.settings()
     command.option("--store", "folder of the MLflow store", type=Path)
     command.data()
@@ -190,13 +144,13 @@ def _add_tune(command: _Command) -> None:
     )
 
 
-def _add_peers(command: _Command) -> None:
+def _add_peers(command: Command) -> None:
     command.settings()
     command.data()
     command.page("write the page to this file instead of printing it")
 
 
-def _add_compare(command: _Command) -> None:
+def _add_compare(command: Command) -> None:
     command.model()
     command.parser.add_argument(
         "models",
@@ -210,7 +164,7 @@ def _add_compare(command: _Command) -> None:
     command.page()
 
 
-def _add_promote(command: _Command) -> None:
+def _add_promote(command: Command) -> None:
     command.model()
     command.option("--version", "number or alias (default: the newest version)")
     command.data(_HOLD_OUT_DATA)
@@ -234,12 +188,12 @@ def _add_promote(command: _Command) -> None:
     )
 
 
-def _add_rollback(command: _Command) -> None:
+def _add_rollback(command: Command) -> None:
     command.model()
     command.option("--why", "reason, recorded with both versions", metavar="TEXT")
 
 
-def _add_report(command: _Command) -> None:
+def _add_report(command: Command) -> None:
     command.model()
     command.parser.add_argument(
         "model",
@@ -252,7 +206,7 @@ def _add_report(command: _Command) -> None:
     command.option("--out", "file of the report", type=Path)
 
 
-def _add_examine(command: _Command) -> None:
+def _add_examine(command: Command) -> None:
     command.settings()
     command.scheduler()
     command.model()
@@ -261,7 +215,7 @@ def _add_examine(command: _Command) -> None:
     command.page()
 
 
-def _add_policy(command: _Command) -> None:
+def _add_policy(command: Command) -> None:
     command.settings()
     command.model()
     command.data()
@@ -303,7 +257,7 @@ def _add_policy(command: _Command) -> None:
     command.page()
 
 
-def _add_monitor(command: _Command) -> None:
+def _add_monitor(command: Command) -> None:
     command.model()
     command.parser.add_argument(
         "records",
@@ -324,7 +278,7 @@ def _add_monitor(command: _Command) -> None:
     )
 
 
-def _add_answers(command: _Command) -> None:
+def _add_answers(command: Command) -> None:
     command.model()
     command.data()
     command.version()
@@ -332,7 +286,7 @@ def _add_answers(command: _Command) -> None:
     command.option("--out", "file of the page", type=Path)
 
 
-def _add_request(command: _Command) -> None:
+def _add_request(command: Command) -> None:
     command.model()
     command.data()
     command.version()
@@ -342,9 +296,10 @@ def _add_request(command: _Command) -> None:
 
 
 # The help text of each command, and the function that adds its options.
-_OPTIONS: dict[str, tuple[str, Callable[[_Command], None]]] = {
+_OPTIONS: dict[str, tuple[str, Callable[[Command], None]]] = {
     "simulate": ("write synthetic accounts with known true causes", _add_simulate),
     "ingest": ("convert foreign data by a mapping file", _add_ingest),
+    "sample": ("write a share of the accounts, of data larger than memory", _add_sample),
     "fit": ("fit, measure and register a model, recorded in one MLflow run", _add_fit),
     "tune": ("search for the smallest model that is as good as the best", _add_tune),
     "peers": (

@@ -11,20 +11,20 @@ Each function imports its stage when it is called, so that importing this module
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.tracking.config import as_assignments, as_text, override
+from training.tracking.config import as_assignments, configure
 from training.tracking.defaults import DATA, MODEL, STORE
-from training.tracking.progress import CountProgress, StageProgress
+from training.tracking.progress import CountProgress, StageProgress, ignore_stage
 
 if TYPE_CHECKING:
     from training.compare.models.compare import ModelComparison
     from training.compare.peers.compare import PeerComparison
     from training.compare.policies.lab import LabFindings
     from training.data.ingest.ingest import Summary
-    from training.evaluate.model_lookup import Model, RegisteredVersion
+    from training.evaluate.model_lookup import Model
     from training.examine.run import ExaminationResult
     from training.fit.run import FitReport
     from training.release.monitor.monitor import MonitorResult
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from training.tune.tune import TuneProgress, TuneResult
 
 AnyPath = str | Path
-
-
-def _ignore(stage: str) -> None:
-    """Show no progress."""
 
 
 def simulate(
@@ -52,7 +48,7 @@ def simulate(
     from training.data.simulate.config import SimulationConfig, end_before
     from training.data.simulate.output import write
 
-    (config,) = _configs([SimulationConfig()], settings)
+    (config,) = configure([SimulationConfig()], settings)
     if "first_month" not in settings:
         today = datetime.datetime.now(tz=datetime.UTC).date()
         config = end_before(today, config)
@@ -64,6 +60,20 @@ def ingest(csv: AnyPath, mapping: AnyPath, out: AnyPath) -> Summary:
     from training.data.ingest.ingest import ingest
 
     return ingest(Path(csv), Path(mapping), Path(out))
+
+
+def sample(
+    data: AnyPath = DATA,
+    out: AnyPath = "data/sample",
+    share: float = 0.1,
+    seed: int = 0,
+    *,
+    progress: CountProgress | None = None,
+) -> dict[str, Any]:
+    """Write a share of the accounts of a data folder; see :func:`training.data.sample.sample`."""
+    from training.data.sample import sample
+
+    return sample(Path(data), Path(out), share, seed, progress)
 
 
 def fit(
@@ -90,7 +100,7 @@ def fit(
     from training.fit.config import FitConfig
     from training.fit.run import run_fit
 
-    data_config, model, bundle = _configs([DataConfig(), FitConfig(), BundleConfig()], settings)
+    data_config, model, bundle = configure([DataConfig(), FitConfig(), BundleConfig()], settings)
     configs = data_config, model, bundle
     return run_fit(Path(data), _open(store), configs, progress, data_digest)
 
@@ -114,7 +124,7 @@ def tune(
     from training.tune.search import TuneConfig
     from training.tune.tune import tune
 
-    search, data_config, base, bundle = _configs(
+    search, data_config, base, bundle = configure(
         [TuneConfig(), DataConfig(), FitConfig(), BundleConfig()], settings
     )
     configs = data_config, base, bundle
@@ -131,7 +141,7 @@ def settings_of(found: TuneResult, **settings: object) -> dict[str, str]:
     from training.fit.config import FitConfig
     from training.tune.search import TuneConfig
 
-    _, _, data, bundle = _configs(
+    _, _, data, bundle = configure(
         [TuneConfig(), FitConfig(), DataConfig(), BundleConfig()], settings
     )
     assignments = as_assignments([data, found.chosen, bundle])
@@ -144,7 +154,7 @@ def compare(
     store: AnyPath = STORE,
     name: str = MODEL,
     shared: bool = False,
-    progress: StageProgress = _ignore,
+    progress: StageProgress = ignore_stage,
 ) -> ModelComparison:
     """Compare each model with the first, on accounts that none of them was fitted on.
 
@@ -164,7 +174,7 @@ def promote(
     gates: AnyPath | None = None,
     force: str | None = None,
     *,
-    progress: StageProgress = _ignore,
+    progress: StageProgress = ignore_stage,
 ) -> Promotion:
     """Make a version (default: the newest) the champion if every gate passes.
 
@@ -212,7 +222,7 @@ def policy(
     name: str = MODEL,
     *,
     cap: tuple[float, datetime.date] | None = None,
-    progress: StageProgress = _ignore,
+    progress: StageProgress = ignore_stage,
     **settings: object,
 ) -> LabFindings:
     """Apply other policies to the hold-out of a version (default: the champion).
@@ -222,9 +232,10 @@ def policy(
     ``max_good_cut=0.04``.
     """
     from training.compare.policies.lab import Cap, LabConfig, run_lab
+    from training.evaluate.model_lookup import find_registered
 
-    (config,) = _configs([LabConfig()], settings)
-    model = _resolve(store, name, version)
+    (config,) = configure([LabConfig()], settings)
+    model = find_registered(_open(store), name, version)
     bounds = None if cap is None else Cap(*cap)
     return run_lab(Path(data), model, config, bounds, progress)
 
@@ -242,7 +253,7 @@ def peers(
     from training.data.config import DataConfig
     from training.fit.config import FitConfig
 
-    others, data_config, config = _configs([PeersConfig(), DataConfig(), FitConfig()], settings)
+    others, data_config, config = configure([PeersConfig(), DataConfig(), FitConfig()], settings)
     return compare(Path(data), data_config, config, others, progress)
 
 
@@ -260,10 +271,11 @@ def monitor(
     ``records`` is a file written by ``python -m serving export``, ``labels`` a file of the outcomes
     known so far, and ``bounds`` a file of bounds (default: the project's own).
     """
+    from training.evaluate.model_lookup import find_registered
     from training.release.monitor.bounds import read_bounds
     from training.release.monitor.monitor import MonitorFiles, run_monitor
 
-    model = _resolve(store, name, version)
+    model = find_registered(_open(store), name, version)
     files = MonitorFiles(Path(records), Path(data), None if labels is None else Path(labels))
     return run_monitor(files, model, read_bounds(None if bounds is None else Path(bounds)))
 
@@ -274,20 +286,20 @@ def examine(
     store: AnyPath = STORE,
     name: str = MODEL,
     *,
-    progress: StageProgress = _ignore,
+    progress: StageProgress = ignore_stage,
     **settings: object,
 ) -> ExaminationResult:
     """Check a version (default: the champion) on new simulated accounts, where the truth is known.
 
     The simulated customers follow its advice, and its reasons are compared with the true causes.
-    Settings are fields of
-    :class:`training.examine.truth.population.ExamineConfig`.
+    Settings are fields of :class:`training.examine.truth.population.ExamineConfig`.
     """
+    from training.evaluate.model_lookup import find_registered
     from training.examine.run import run_examination
     from training.examine.truth.population import ExamineConfig
 
-    (config,) = _configs([ExamineConfig()], settings)
-    model = _resolve(store, name, version)
+    (config,) = configure([ExamineConfig()], settings)
+    model = find_registered(_open(store), name, version)
     return run_examination(Path(data), model.store, model.name, model.version, config, progress)
 
 
@@ -299,7 +311,7 @@ def report(
     name: str = MODEL,
     shared: bool = False,
     *,
-    progress: StageProgress = _ignore,
+    progress: StageProgress = ignore_stage,
 ) -> ReportResult:
     """Write the report on a model as one HTML file, with a copy in the model's run.
 
@@ -307,8 +319,7 @@ def report(
     """
     from training.release.report.report import ReportConfig, report
 
-    config = ReportConfig(model, name, shared)
-    return report(Path(data), _open(store), Path(out), config, progress)
+    return report(Path(data), _open(store), Path(out), ReportConfig(model, name, shared), progress)
 
 
 def answers(
@@ -353,6 +364,7 @@ COMMANDS: Mapping[str, Callable[..., Any]] = {
     for command in (
         simulate,
         ingest,
+        sample,
         fit,
         tune,
         peers,
@@ -380,21 +392,9 @@ def _open(store: AnyPath) -> Store:
     return Store(Path(store))
 
 
-def _resolve(store: AnyPath, name: str, version: str | None) -> RegisteredVersion:
-    from training.evaluate.model_lookup import RegisteredVersion
-    from training.tracking.registry import resolve_version
-
-    return RegisteredVersion(_open(store), name, resolve_version(_open(store), name, version))
-
-
 def _find(store: AnyPath, name: str, version: str | None, out: AnyPath) -> Model:
-    from training.evaluate.model_lookup import find_model
+    from training.evaluate.model_lookup import find_model, find_registered
     from training.tracking.outputs import check_output
 
     check_output(Path(out))
-    return find_model(_resolve(store, name, version).version, _open(store), name)
-
-
-def _configs(configs: Sequence[Any], settings: Mapping[str, object]) -> list[Any]:
-    assignments = [f"{name}={as_text(value)}" for name, value in settings.items()]
-    return override(configs, assignments)
+    return find_model(find_registered(_open(store), name, version).version, _open(store), name)

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from training import api
+from training.tracking.command_line import count_bar, stage_bar, trial_bar
 from training.tracking.defaults import MODEL
 from training.tracking.outputs import write_page
-from training.tracking.progress import CountProgress, StageProgress
 
 if TYPE_CHECKING:
     from training.fit.run import FitReport
@@ -26,11 +22,19 @@ if TYPE_CHECKING:
 def simulate(options: argparse.Namespace) -> None:
     """Write synthetic accounts with known true causes."""
     settings = read_settings(options.set, api.simulate)
-    with _count_bar("account", options) as show:
+    with count_bar("account", options) as show:
         summary = api.simulate(options.out, progress=show, **settings)
     rows = summary["rows"]
     counts = f"{rows['accounts']:,} accounts, {rows['statements']:,} statements"
     print(f"simulated {counts}: {options.out}")
+
+
+def sample(options: argparse.Namespace) -> None:
+    """Write a share of the accounts of a data folder."""
+    with count_bar("file", options) as show:
+        summary = api.sample(options.data, options.out, options.share, options.seed, progress=show)
+    counts = f"{summary['accounts']:,} accounts, {summary['statements']:,} statements"
+    print(f"sampled {counts}: {options.out}; sample.json has the digests of both")
 
 
 def ingest(options: argparse.Namespace) -> None:
@@ -48,7 +52,7 @@ def _fit(
     settings: dict[str, str],
     data_digest: str | None = None,
 ) -> None:
-    with _count_bar("%", options) as show:
+    with count_bar("%", options) as show:
         report = api.fit(
             options.data,
             options.store,
@@ -93,7 +97,7 @@ def tune(options: argparse.Namespace) -> None:
     settings = read_settings(options.set, api.tune)
     if options.trials is not None:
         settings["trials"] = str(options.trials)
-    with _trial_bar(options) as show:
+    with trial_bar(options) as show:
         found = api.tune(
             options.data,
             options.store,
@@ -119,7 +123,7 @@ def tune(options: argparse.Namespace) -> None:
 def peers(options: argparse.Namespace) -> None:
     """Compare our model with others on the same folds."""
     settings = read_settings(options.set, api.peers)
-    with _count_bar("fit", options) as show:
+    with count_bar("fit", options) as show:
         page = api.peers(options.data, progress=show, **settings).page()
     write_page(page, options.page)
     print(page if options.page is None else f"the page: {options.page}")
@@ -129,7 +133,7 @@ def compare(options: argparse.Namespace) -> int:
     """Compare models with the first; return 0 if another is better, else 1."""
     from training.compare.models.compare import Stage
 
-    with _stage_bar(Stage, options) as show:
+    with stage_bar(Stage, options) as show:
         found = api.compare(
             *options.models,
             data=options.data,
@@ -149,7 +153,7 @@ def report(options: argparse.Namespace) -> None:
     """Write the report on a model as one HTML file."""
     from training.release.report.report import Stage
 
-    with _stage_bar(Stage, options) as show:
+    with stage_bar(Stage, options) as show:
         done = api.report(
             options.model,
             options.data,
@@ -173,7 +177,7 @@ def promote(options: argparse.Namespace) -> int:
         return 0
     if options.force and options.why is None:
         raise ValueError("--force: expected the reason with --why TEXT")
-    with _stage_bar(Stage, options) as show:
+    with stage_bar(Stage, options) as show:
         done = api.promote(
             options.version,
             options.data,
@@ -228,7 +232,7 @@ def examine(options: argparse.Namespace) -> None:
     from training.examine.run import Stage
 
     settings = read_settings(options.set, api.examine)
-    with _stage_bar(Stage, options) as show:
+    with stage_bar(Stage, options) as show:
         found = api.examine(
             options.version,
             options.data,
@@ -274,7 +278,7 @@ def policy(options: argparse.Namespace) -> None:
     settings = read_settings(options.set, api.policy)
     if options.max_good_cut is not None:
         settings["max_good_cut"] = str(options.max_good_cut)
-    with _stage_bar(Stage, options) as show:
+    with stage_bar(Stage, options) as show:
         found = api.policy(
             options.version,
             options.data,
@@ -341,55 +345,3 @@ def read_settings(assignments: Sequence[str], command: Callable[..., object]) ->
             raise ValueError(f"--set: no setting is named {name!r}; it is an option of the command")
         settings[name] = value
     return settings
-
-
-def _bar(
-    options: argparse.Namespace,
-    unit: str,
-    total: int | None = None,
-) -> tqdm[Any]:
-    # ``None`` draws no bar if the output is not a terminal.
-    disable = options.quiet or None
-    return tqdm(
-        total=total,
-        unit=unit,
-        desc=options.command,
-        disable=disable,
-    )
-
-
-@contextmanager
-def _stage_bar(stages: type[StrEnum], options: argparse.Namespace) -> Iterator[StageProgress]:
-    with _bar(options, "stage", len(stages)) as bar:
-
-        def show(stage: str) -> None:
-            bar.set_postfix_str(stage)
-            bar.update()
-
-        yield show
-
-
-@contextmanager
-def _count_bar(unit: str, options: argparse.Namespace) -> Iterator[CountProgress]:
-    with _bar(options, unit) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
-
-
-@contextmanager
-def _trial_bar(options: argparse.Namespace) -> Iterator[Callable[[Sequence[Any], int], None]]:
-    with _bar(options, "trial") as bar:
-
-        def show(trials: Sequence[Any], total: int) -> None:
-            scores = [trial.scored for trial in trials if trial.whole]
-            best = max(scores, key=lambda score: score.mean_auc)
-            bar.total = total
-            text = f"best AUC {best.mean_auc:.4f}, {best.mean_leaves:,.0f} leaves"
-            bar.set_postfix_str(text, refresh=False)
-            bar.update(len(trials) - bar.n)
-
-        yield show

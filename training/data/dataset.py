@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +41,7 @@ def load(folder: Path) -> Source:
     cannot be used (:func:`training.data.label_file.check_labels`), and StatementError for
     statements that break the schema.  Both name the file.
     """
-    files = sorted((folder / "statements").glob("*.parquet"))
-    if not files:
-        problem = "there is no such folder"
-        if folder.is_dir():
-            problem = f"expected Parquet files in {folder / 'statements'}, found none"
-        raise DataError(
-            f"{folder}: {problem}; `python -m training simulate` and `ingest` write such a folder"
-        )
+    files = find_parts(folder)
     statements = _read_parts(files)
     # Without the checks of one window: a history is longer than a request's.
     try:
@@ -58,7 +51,7 @@ def load(folder: Path) -> Source:
     labels_file = folder / "labels.parquet"
     if not labels_file.exists():
         return Source(statements, None, OWN_LABEL, digest(files))
-    labels = check_labels(_read(labels_file), labels_file, _last_month(statements))
+    labels = check_labels(read_part(labels_file), labels_file, _last_month(statements))
     known = select_known(labels, statements, labels_file)
     return Source(
         statements=statements,
@@ -69,13 +62,36 @@ def load(folder: Path) -> Source:
     )
 
 
+def find_parts(folder: Path) -> list[Path]:
+    """Return the files of statements in order; :class:`DataError` if there are none."""
+    files = sorted((folder / "statements").glob("*.parquet"))
+    if not files:
+        problem = "there is no such folder"
+        if folder.is_dir():
+            problem = f"expected Parquet files in {folder / 'statements'}, found none"
+        raise DataError(
+            f"{folder}: {problem}; `python -m training simulate` and `ingest` write such a folder"
+        )
+    return files
+
+
 def digest(files: Sequence[Path]) -> str:
     """Return the sha256 over the sha256 of each file, in order."""
+    return combine_digests(file_digest(file) for file in files)
+
+
+def file_digest(file: Path) -> bytes:
+    """Return the sha256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def combine_digests(digests: Iterable[bytes]) -> str:
+    """Return the sha256 over the sha256 of some files, in order."""
     # Over the digests and not the bytes, so that no content can move from one file to the next.
     total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
+    for one in digests:
+        total.update(one)
     return total.hexdigest()
 
 
@@ -87,7 +103,7 @@ def _read_parts(files: Sequence[Path]) -> pl.DataFrame:
     """
     parts = []
     for file in files:
-        part = _read(file)
+        part = read_part(file)
         # Programs that write in parallel leave parts without rows.
         if part.is_empty() and len(files) > 1:
             continue
@@ -100,7 +116,8 @@ def _read_parts(files: Sequence[Path]) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _read(file: Path) -> pl.DataFrame:
+def read_part(file: Path) -> pl.DataFrame:
+    """Return the content of a Parquet file; :class:`DataError` if it is none."""
     try:
         # A path is no pattern: in the name "book[1]" the brackets are characters.
         return pl.read_parquet(file, glob=False)

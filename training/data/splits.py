@@ -21,7 +21,7 @@ def assign_splits(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
 
     It depends on the id and ``config.split_seed`` only: it is the same in any table and order.
     """
-    draws = _draw(accounts, config.split_seed.to_bytes(8, "big"))
+    draws = draw(accounts, config.split_seed.to_bytes(8, "big"))
     # The test accounts have the lowest draws: another valid_share moves none of them.
     fitting = np.where(
         draws < config.test_share + config.valid_share,
@@ -42,11 +42,11 @@ def assign_folds(
     have the highest draws, would all be in the last folds.
     """
     seed = config.split_seed.to_bytes(8, "big")
-    draws = _draw(accounts, b"folds" + seed)
+    draws = draw(accounts, b"folds" + seed)
     return (draws * count).astype(np.int64)
 
 
-def _draw(accounts: pl.Series, key: bytes) -> Vector:
+def draw(accounts: pl.Series, key: bytes) -> Vector:
     """Return a number in [0, 1) for each account id, a function of the id and the key."""
     # Not a checksum such as CRC: those are linear, so another seed would move all accounts alike
     # and redraw nothing.

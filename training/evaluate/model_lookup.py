@@ -27,6 +27,14 @@ class RegisteredVersion:
     version: str
 
 
+def find_registered(store: Store, name: str, version: str | None) -> RegisteredVersion:
+    """Return a version by its number or alias; None = the champion.
+
+    Raises TrackingError where there is none.
+    """
+    return RegisteredVersion(store, name, registry.resolve_version(store, name, version))
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A bundle with the config that its data were split by.

@@ -16,6 +16,7 @@ from serving.decision.bundle import Bundle, Parts, assemble, write
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source, load
 from training.data.labels import Labelled, label_accounts
+from training.data.sample import sample_facts
 from training.data.splits import SPLITS
 from training.fit.bundle import (
     BundleConfig,
@@ -91,12 +92,13 @@ def run_fit(
         raise DataError(
             f"{data_folder}: expected data of digest {expected_digest}, got {source.digest}"
         )
+    sampled = sample_facts(data_folder, source.digest)
     data = label_accounts(source, data_config)
     # Before the fit: data without economics need a policy that states them.
     resolve_policy(data, bundle_config)
     command = fit_command(data_folder, None, configs, source.digest)
     with runs.start_run(store, f"fit {bundle_config.name}") as run_id:
-        facts = run_facts(source) | {"kind": "fit", "reproduce": command}
+        facts = run_facts(source) | sampled | {"kind": "fit", "reproduce": command}
         runs.log_configs({"data": data_config, "fit": fit_config, "bundle": bundle_config}, facts)
         # Before the fit: an edit of the working tree during it changes the patch, not this run.
         if changes := uncommitted_patch():

@@ -115,6 +115,12 @@ def check_model_name(name: str, field: str) -> None:
         )
 
 
+def configure(configs: Sequence[Any], settings: Mapping[str, object]) -> list[Any]:
+    """Return the configs with fields set by name, as :func:`override` does with text."""
+    assignments = [f"{name}={as_text(value)}" for name, value in settings.items()]
+    return override(configs, assignments)
+
+
 def suggest(name: str, known: Sequence[str]) -> str:
     """Return " (did you mean ...?)" with the most similar known name, or "" if none is similar."""
     nearest = difflib.get_close_matches(name.lower(), known, n=1)

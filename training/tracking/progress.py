@@ -8,6 +8,10 @@ CountProgress = Callable[[int, int], None]  # called with (units done, units in 
 StageProgress = Callable[[str], None]  # called with the name of the stage that begins
 
 
+def ignore_stage(stage: str) -> None:
+    """Show no progress."""
+
+
 class PercentProgress:
     """Reports the stages of one piece of work as (per cent done, 100), never fewer than before.
 
