@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import ExitStack, contextmanager
@@ -21,6 +23,8 @@ from serving.portfolio.spread.surroundings import describe_surroundings
 LOCAL = "local"  # instead of the address of a scheduler: a cluster of this machine
 _LOOPBACK = "127.0.0.1"
 _SECONDS_TO_CONNECT = 10
+_SECONDS_WITHOUT_WORKERS = 120
+_SECONDS_BETWEEN_LOOKS = 2.0
 _TRIES_MORE = 2  # of a call that raised, as where a network drive did not answer
 # A call that has taken so many workers with it is not tried on another one.
 _DEATHS = 10
@@ -68,6 +72,7 @@ def open_executor(scheduler: str, workers: int) -> Iterator[Executor]:
         client = stack.enter_context(Client(place, set_as_default=False))
         executor = _CheckedExecutor(client.get_executor(pure=False, retries=_TRIES_MORE))
         stack.callback(executor.shutdown)
+        stack.enter_context(_cancel_without_workers(client, executor))
         yield executor
 
 
@@ -75,12 +80,14 @@ def result_of(future: Future[Any]) -> Any:
     """The result of a call.
 
     Raises:
-        ClusterError: The workers that made it were killed, or the scheduler was.
+        ClusterError: The workers that made it were killed, or the scheduler was, or it has none.
     """
     try:
         return future.result()
     except CancelledError as error:
-        raise ClusterError("the scheduler has ended, or no longer answers") from error
+        raise ClusterError(
+            f"the scheduler has ended, or had no worker for {_SECONDS_WITHOUT_WORKERS} seconds"
+        ) from error
     except Exception as error:
         if type(error).__name__ != "KilledWorker":
             raise
@@ -104,6 +111,36 @@ def _name_worker() -> str:
     from distributed import get_worker
 
     return f"the worker {get_worker().address}"
+
+
+@contextmanager
+def _cancel_without_workers(client: Any, executor: Executor) -> Iterator[None]:
+    """Cancel all calls when there was no worker for some time; Dask would wait without an end."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        seen = time.monotonic()
+        while not is_over.wait(_SECONDS_BETWEEN_LOOKS):
+            if _has_workers(client):
+                seen = time.monotonic()
+            elif time.monotonic() - seen > _SECONDS_WITHOUT_WORKERS:
+                executor.shutdown(wait=False)
+                return
+
+    thread = threading.Thread(target=watch, name="clearline-cluster", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _has_workers(client: Any) -> bool:
+    try:
+        return bool(client.scheduler_info()["workers"])
+    except OSError:  # the scheduler does not answer
+        return False
 
 
 class _CheckedExecutor(Executor):
@@ -167,6 +204,8 @@ def _open_local(workers: int) -> Iterator[Any]:
             env=_ONE_THREAD,
         ) as cluster,
     ):
+        # Dask gives up a worker that ends while it starts; this starts another one.
+        cluster.adapt(minimum=workers, maximum=workers)
         yield cluster
 
 

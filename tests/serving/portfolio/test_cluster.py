@@ -97,7 +97,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def worker_processes(cluster: Any) -> list[int]:
-    return [nanny.pid for nanny in cluster.workers.values() if nanny.pid is not None]
+    """Of the workers that have started: what is killed before, Dask gives up."""
+    nannies = [nanny for nanny in cluster.workers.values() if nanny.process is not None]
+    return [nanny.pid for nanny in nannies if nanny.process.status.name == "running"]
 
 
 @pytest.mark.slow
@@ -263,6 +265,21 @@ def test_a_wrong_address_is_refused_and_not_waited_for(
     for address in each(["tcp://127.0.0.1:1", pages, encrypted, "somewhere"]):
         place = tmp_path / "decisions"
         with pytest.raises(ClusterError, match=f"address of a Dask scheduler, got {address}: "):
+            run(dataclasses.replace(order, decisions=place, scheduler=address))
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_not_waited_for(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(connect, "_SECONDS_WITHOUT_WORKERS", 1)
+    pages = "127.0.0.1:0"
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=pages) as empty:
+        address = empty.scheduler_address
+        place = tmp_path / "decisions"
+        with pytest.raises(ClusterError, match="had no worker for 1 seconds"):
             run(dataclasses.replace(order, decisions=place, scheduler=address))
 
 
