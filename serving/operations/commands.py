@@ -18,6 +18,7 @@ from serving.operations.audit import open_audit_log
 from serving.operations.client import ask, settings_for, start_service
 from serving.operations.errors import RequestFileError
 from serving.operations.explain import answer_text, stages_text
+from serving.operations.new_file import check_writable
 from serving.operations.pack import PackError, build, check_reason, fetch, store
 from serving.schemas.base import parse
 from serving.schemas.decision import Request, statements_table
@@ -64,6 +65,9 @@ def explain_request(options: argparse.Namespace) -> None:
 def ask_service(options: argparse.Namespace) -> None:
     """Print the service's decision on a request."""
     body = options.request.read_bytes()
+    if options.out:
+        # Before the question: a decision is recorded, and may be in force.
+        check_writable(options.out)
     arm: str | None = None
     if options.start:
         answer, arm = _ask_own_service(body, options.advice)

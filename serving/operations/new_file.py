@@ -22,14 +22,20 @@ def whole_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     It is durable then. After an error nothing is left, and a former ``path`` is as it was.
 
     Raises:
-        StorageError: ``path`` exists and ``overwrite`` is false, or its folder does not exist.
+        StorageError: ``path`` exists and ``overwrite`` is false, or its folder does not exist, or
+            cannot be written.
     """
     if not path.parent.is_dir():
         raise StorageError(f"{path}: expected a file in a folder that exists")
     if not overwrite and os.path.lexists(path):
         raise _exists(path)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        # Its own text would name the unfinished file, which nobody asked for.
+        because = f"{path}: expected a file that can be written: {error.strerror}"
+        raise StorageError(because) from error
     try:
         yield unfinished
         _sync(unfinished)
@@ -41,6 +47,20 @@ def whole_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     finally:
         for suffix in ("", *BESIDE_RECORD):
             Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold.
+
+    Raises:
+        StorageError: ``path`` is a folder, its folder does not exist, or one cannot be written.
+    """
+    if path.is_dir():
+        raise StorageError(f"{path}: expected a file to write, got a folder")
+    if not path.parent.is_dir():
+        raise StorageError(f"{path}: expected a file in a folder that exists")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise StorageError(f"{path}: expected a file that can be written")
 
 
 def write_private(path: Path, lines: Iterator[str], overwrite: bool = False) -> int:

@@ -84,8 +84,7 @@ def write(
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        for name in Block._fields:
-            (partial / name).mkdir(parents=True)
+        _make_folders(partial, folder)
         summary = _write_blocks(config, partial, progress)
         _remove_unfinished(partial)
         (partial / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -96,6 +95,16 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return summary
+
+
+def _make_folders(partial: Path, folder: Path) -> None:
+    """Make the folders of the blocks; OSError names ``folder``, which was asked for."""
+    try:
+        for name in Block._fields:
+            (partial / name).mkdir(parents=True)
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def _remove_unfinished(partial: Path) -> None:

@@ -353,6 +353,15 @@ def test_write_replaces_an_earlier_simulation_and_nothing_else(tmp_path: Path) -
     assert (tmp_path / "letters" / "dear.txt").read_text(encoding="utf-8") == "keep me"
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    # The unfinished folder's name is longer than file systems allow.
+    folder = tmp_path / ("x" * 250)
+    with pytest.raises(OSError, match="too long") as refused:
+        write(dataclasses.replace(SMALL, accounts=30, months=3), folder)
+    assert refused.value.filename == str(folder)
+    assert not list(tmp_path.iterdir())
+
+
 def test_write_refuses_to_write_an_empty_table(tmp_path: Path) -> None:
     config = SimulationConfig(accounts=2, months=1, opened_before=0.0, openings_over=600)
     with pytest.raises(ValueError, match="expected accounts that open within 1 month"):
