@@ -55,11 +55,13 @@ PARALLEL := -n 2 $(TOGETHER)
 # Tests that wait, for a service to start or to end, leave a core idle: a third worker takes it.
 WAITING := -n 3 $(TOGETHER)
 
-# Half of the drawn examples, where one waits; `make check` and `make thorough` draw all.
+# A quarter of the drawn examples, where one waits; `make check` and `make thorough` draw all.
 BRIEF := --hypothesis-profile=brief
 
 # On the committed golden bundle: no fit, no simulation, no service, no database.  A plain `pytest` runs the same tests.
-FAST := "not integration and not slow and not torture"
+FAST := "not integration and not slow and not torture and not checked"
+# With those that need a database or the search for advice.
+CHECKED := "not integration and not slow and not torture"
 test-fast: install
 	$(BIN)/python -m pytest -m $(FAST) $(PARALLEL) $(BRIEF)
 
@@ -83,7 +85,7 @@ thorough: install
 # The fast tests with the coverage of the code, which may not fall below its floor in pyproject.toml.  Only of these: counting
 # every line makes the others take twice as long, and most of what they run is in other processes.
 coverage: install
-	$(BIN)/python -m pytest -m $(FAST) $(PARALLEL) --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m $(CHECKED) $(PARALLEL) --cov --cov-report=term:skip-covered
 
 # Longer than a developer waits: the same promises over more accounts, a million accounts simulated, and the fast tests on the
 # lowest versions that pyproject.toml declares.
@@ -95,7 +97,7 @@ lowest: install
 	rm -rf $(LOWEST)
 	$(BIN)/uv venv --quiet --python $(BIN)/python $(LOWEST)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
-	$(LOWEST)/bin/python -m pytest -m $(FAST)
+	$(LOWEST)/bin/python -m pytest -m $(CHECKED)
 
 check: install
 	$(BIN)/ruff check

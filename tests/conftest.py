@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 settings.register_profile(
     "clearline", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-# Half the examples, for the commands that one waits for: `make test-fast` and `make test`.
-settings.register_profile("brief", settings.get_profile("clearline"), max_examples=50)
+# A quarter of the examples, for the commands that one waits for: `make test-fast` and `make test`.
+settings.register_profile("brief", settings.get_profile("clearline"), max_examples=25)
 settings.load_profile("clearline")
 
 # What a plain ``pytest`` leaves out: tests with one of these fixtures, directly or through another
@@ -74,9 +74,21 @@ INTEGRATION_PLACES = (
     "tests/training/tracking/test_store.py",
     "tests/training/tune",
 )
+# Fast ones that a plain ``pytest`` leaves to `make check` and `make test`: with a database, or with
+# the search for advice and the policy's loops, which take longest to compile.
+CHECKED_PLACES = (
+    "tests/serving/api/test_",
+    "tests/serving/auth/test_gate.py",
+    "tests/serving/auth/test_keys.py",
+    "tests/serving/decision/advice",
+    "tests/serving/decision/policy/test_compiled.py",
+    "tests/serving/reviews",
+    "tests/training/release/test_answers.py",
+)
 # Modules that cannot be imported.
 collect_ignore = ["support/absent"]
-FAST = "not integration and not slow and not torture"
+LEFT_OUT = INTEGRATION_PLACES + CHECKED_PLACES
+FAST = "not integration and not slow and not torture and not checked"
 NAMED = "not slow and not torture"
 
 
@@ -90,7 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The fast tests are collected without the places that have none; None is pytest's own rule."""
     place = collection_path.relative_to(ROOT).as_posix()
-    left_out = config.option.markexpr == FAST and place.startswith(INTEGRATION_PLACES)
+    left_out = config.option.markexpr == FAST and place.startswith(LEFT_OUT)
     return True if left_out else None
 
 
@@ -125,6 +137,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & INTEGRATION_FIXTURES or place.startswith(INTEGRATION_PLACES):
             item.add_marker(pytest.mark.integration)
+        elif place.startswith(CHECKED_PLACES):
+            item.add_marker(pytest.mark.checked)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from serving.api.answers import Basis, answer_requests
+from serving.api.answers import AnsweredDecision, Basis, answer_requests
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
@@ -31,10 +31,12 @@ from tests.support.policies import cut_more
 
 FOLDER = Path(__file__).with_name("answers")
 DECIDED_AT = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.UTC)
+DIGESTS = FOLDER / "digests.json"
 ADVISED = 20  # accounts that are not kept, which are answered with advice too
 BLOCK = 100  # answers a digest
 
 
+@cache
 def bodies() -> list[dict[str, Any]]:
     """The request of each account."""
     statements = pl.read_parquet(FOLDER / "statements.parquet")
@@ -57,31 +59,46 @@ def golden() -> Bundle:
 
 
 @cache
-def digests() -> dict[str, Any]:
-    """What the golden bundle answers now, as the committed file has it."""
-    sent = bodies()
-    requests = [Request.model_validate_json(json.dumps(body)) for body in sent]
-    decided = answer_requests("decisions", requests, False, Basis(golden(), DECIDED_AT, UNKEYED))
-    actions = Counter(one.decision.action for one in decided)
-    cut = [place for place, one in enumerate(decided) if one.decision.action != "keep"][:ADVISED]
-    advised = answer_requests(
-        "batch", [requests[k] for k in cut], True, Basis(golden(), DECIDED_AT, UNKEYED)
-    )
-    constrained = [
-        AdviceRequest.model_validate_json(
-            json.dumps(sent[place] | {"choices": {"monthly_payment": 500.0}})
-        )
-        for place in cut
-    ]
-    constrained_advice = [
-        answer_requests("advice", [request], False, Basis(golden(), DECIDED_AT, UNKEYED))[0]
-        for request in constrained
-    ]
-    contents = [one.content for one in decided]
+def basis() -> Basis:
+    return Basis(golden(), DECIDED_AT, UNKEYED)
+
+
+@cache
+def requests() -> list[Request]:
+    return [Request.model_validate_json(json.dumps(body)) for body in bodies()]
+
+
+@cache
+def decided() -> list[AnsweredDecision]:
+    """What the golden bundle answers now."""
+    return answer_requests("decisions", requests(), False, basis())
+
+
+def decision_digests() -> dict[str, Any]:
+    """The decisions, as the committed file has them."""
+    actions = Counter(one.decision.action for one in decided())
+    contents = [one.content for one in decided()]
     return {
         "decided_at": DECIDED_AT.isoformat(),
         "actions": dict(sorted(actions.items())),
         "decisions": [digest(contents[k : k + BLOCK]) for k in range(0, len(contents), BLOCK)],
+    }
+
+
+def advice_digests() -> dict[str, Any]:
+    """Answers with advice, likewise."""
+    cut = [place for place, one in enumerate(decided()) if one.decision.action != "keep"][:ADVISED]
+    advised = answer_requests("batch", [requests()[place] for place in cut], True, basis())
+    constrained = [
+        AdviceRequest.model_validate_json(
+            json.dumps(bodies()[place] | {"choices": {"monthly_payment": 500.0}})
+        )
+        for place in cut
+    ]
+    constrained_advice = [
+        answer_requests("advice", [request], False, basis())[0] for request in constrained
+    ]
+    return {
         "with_advice": digest([one.content for one in advised]),
         "advice": digest([one.content for one in constrained_advice]),
     }
@@ -105,10 +122,16 @@ def rounded(value: Any) -> Any:
 
 
 def test_a_thousand_accounts_are_answered_as_before() -> None:
-    committed = json.loads((FOLDER / "digests.json").read_text("utf-8"))
-    assert digests() == committed
+    committed = json.loads(DIGESTS.read_text("utf-8"))
+    assert committed | decision_digests() == committed
     assert len(committed["decisions"]) == 10
     assert set(committed["actions"]) == {"keep", "reduce", "review", "suspend"}
+
+
+@pytest.mark.checked
+def test_accounts_are_advised_as_before() -> None:
+    committed = json.loads(DIGESTS.read_text("utf-8"))
+    assert committed == decision_digests() | advice_digests()
 
 
 @pytest.mark.integration
@@ -126,19 +149,12 @@ def test_every_stated_reason_pushed_toward_the_cut() -> None:
 
 def test_a_changed_digit_is_noticed() -> None:
     """The control."""
-    [content] = [
-        one.content
-        for one in answer_requests(
-            "decisions",
-            [Request.model_validate_json(json.dumps(bodies()[0]))],
-            False,
-            Basis(golden(), DECIDED_AT, UNKEYED),
-        )
-    ]
-    answer = json.loads(content)
+    [answered] = answer_requests("decisions", requests()[:1], False, basis())
+    answer = json.loads(answered.content)
     changed = answer | {"log_odds": answer["log_odds"] * (1 + 1e-10)}
-    assert digest([content]) != digest([json.dumps(changed).encode()])
+    assert digest([answered.content]) != digest([json.dumps(changed).encode()])
 
 
 if __name__ == "__main__":
-    (FOLDER / "digests.json").write_text(json.dumps(digests(), indent=1) + "\n", "utf-8")
+    contents = decision_digests() | advice_digests()
+    DIGESTS.write_text(json.dumps(contents, indent=1) + "\n", "utf-8")

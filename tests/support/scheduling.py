@@ -22,6 +22,12 @@ FIRST = (
     "tests/golden/test_answers.py",  # compiles every loop
     "tests/test_structure.py",
     "tests/training/data/ingest/",
+    "tests/training/evaluate/",
+    "tests/training/tracking/test_config.py",
+    "tests/serving/schemas/",
+    "tests/serving/auth/",
+    "tests/deploy/test_",
+    "tests/training/data/test_",
 )
 LONGEST = (
     "tests/docs/test_first_experiment.py",
