@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 _COMMAND = "serving.portfolio.command"
+_START = "serving.portfolio.spread.processes"
 
 
 def add_portfolio_commands(commands: Any) -> None:
     """Add the commands ``portfolio`` and ``portfolio-check``."""
     decide = "decide on every account of a portfolio, from Parquet to Parquet"
     portfolio = commands.add_parser("portfolio", help=decide, description=decide)
-    portfolio.set_defaults(run=(_COMMAND, "decide_portfolio"))
+    portfolio.set_defaults(run=(_START, "decide_portfolio"))
     _add_places(portfolio)
     _add_contents(portfolio)
     _add_record(portfolio)

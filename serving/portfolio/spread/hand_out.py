@@ -5,12 +5,9 @@ Whoever decides writes whole files, and what comes back is the note of what is i
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from concurrent.futures import as_completed
+from contextlib import closing
 from dataclasses import replace
 
 from serving.decision.bundle import Bundle
@@ -26,6 +23,7 @@ from serving.portfolio.spread.partition_task import (
     decide_partition,
     key_digest,
 )
+from serving.portfolio.spread.processes import open_processes
 from serving.portfolio.worker import Decider, Done
 
 
@@ -50,30 +48,10 @@ def decide_all(
 
 
 def _decide_in_processes(partitions: Sequence[Partition], task: Task) -> Iterator[Done]:
-    with _open_processes(task.order.workers) as pool:
+    with open_processes(task.order.workers) as pool:
         waiting = [pool.submit(decide_partition, task, partition) for partition in partitions]
         for done in as_completed(waiting):
             yield done.result()
-
-
-@contextmanager
-def _open_processes(workers: int) -> Iterator[Executor]:
-    # Each process has a core: threads of libraries would only wait for each other.
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    pool = ProcessPoolExecutor(
-        max_workers=workers,
-        # A bundle is loaded in the process that decides, see `load`.
-        mp_context=multiprocessing.get_context("spawn"),
-    )
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise PortfolioError(
-            "a process that decided was ended from outside, as by a lack of memory; "
-            "the same command goes on where it stopped"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _decide_on_cluster(

@@ -5,7 +5,7 @@ import datetime
 import fcntl
 import itertools
 import json
-import os
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -369,14 +369,8 @@ def test_a_process_that_is_killed_ends_the_run_with_a_message(
     wanted = order(portfolio("killed", split(statements, 3)), workers=2)
 
     def kill_workers(*_: int) -> None:
-        children = subprocess.run(
-            ["pgrep", "-P", str(os.getpid()), "-f", "multiprocessing.spawn"],
-            capture_output=True,
-            check=True,
-            text=True,
-        )
-        for child in children.stdout.split():
-            os.kill(int(child), signal.SIGKILL)
+        for child in each(multiprocessing.active_children()):
+            child.kill()
 
     with pytest.raises(PortfolioError, match="goes on where it stopped"):
         run(wanted, kill_workers)
