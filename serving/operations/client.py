@@ -64,7 +64,9 @@ def ask(
                 content=body,
                 headers=headers,
             )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise ServiceError(f"expected a URL such as http://127.0.0.1:3000, got {url!r}") from error
+    except httpx.HTTPError as error:
         raise ServiceError(
             f"{url}: {error}; is the service running? (--start starts one)"
         ) from error
