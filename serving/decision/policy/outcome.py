@@ -35,14 +35,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from features.months import add_months, months_between
 from serving.decision.config.policy import Policy, ReviewSettings, RuleHit
 from serving.decision.config.quick_init import quick_init
 from serving.decision.policy import again, restore
+from serving.decision.policy.compiled import limits
+from serving.decision.policy.compiled.numbers import numbers_of
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
-from serving.decision.policy.limit import Account, grid_up, smallest_cut
+from serving.decision.policy.limit import Account
 from serving.decision.policy.one_limit import limit_of_one, limit_of_suspension
 from serving.decision.policy.prior import Change, Prior
 from serving.decision.policy.rules import RuleResult, apply_rules
@@ -274,9 +274,8 @@ def _kept(account: Account, *, model_cuts: bool = False) -> Outcome:
 def _remember(case: _Case, model: _ModelResult) -> _ModelResult:
     """The model's result where earlier decisions are in force: no second cut, or a further one.
 
-    A suspension that is in force leaves it nothing to decide.
-    A further cut is no deeper than the present balance with its head-room, and as large as any
-    other cut at least.
+    A suspension that is in force leaves it nothing to decide.  A further cut is no deeper than the
+    present balance with its head-room, and as large as any other cut at least.
     """
     account, policy = case.account, case.policy
     if account.prior is None:
@@ -289,8 +288,9 @@ def _remember(case: _Case, model: _ModelResult) -> _ModelResult:
     if model.limit >= measured:
         return replace(model, limit=limit)
     with_headroom = max(account.balance, 0.0) * (1.0 + policy.cut.headroom)
-    further = max(model.limit, grid_up(with_headroom, policy.cut.rounding))
-    is_felt = limit - further >= float(smallest_cut(np.array(measured), policy))
+    settings = numbers_of(policy).settings
+    further = max(model.limit, limits.round_up(with_headroom, settings[limits.ROUNDING]))
+    is_felt = limit - further >= limits.smallest_cut(float(measured), settings)
     return replace(model, limit=min(limit, further) if is_felt else limit)
 
 
@@ -303,13 +303,13 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
     is_time = restore.may_step_back(_last_cut_on(cut), today, policy.restore)
     if not is_time and not restore.is_look_due(cut.review_on, today):
         return replace(kept, review_on=cut.review_on)
-    cut_off = logit(policy.cut_off(account.product))
-    below = np.array(cut_off - logit(account.probability))
-    share = float(restore.share_back(below, policy.restore))
-    lifts = bool(restore.lifts_suspension(below, policy.restore)) and not rules.suspending
+    numbers = numbers_of(policy)
+    below = logit(policy.cut_off(account.product)) - logit(account.probability)
+    share = limits.share_back(below, numbers.steps)
+    lifts = below >= policy.restore.first_margin and not rules.suspending
     stays_suspended = cut.suspended and not lifts
-    before, after = np.array(cut.limit_before), np.array(cut.limit_after)
-    by_stairs = float(restore.limit_back(below, before, after, policy))
+    before, after = float(cut.limit_before), float(cut.limit_after)
+    by_stairs = limits.limit_back(below, before, after, numbers.settings, numbers.steps)
     target = rules.allow(by_stairs)
     # A suspension that stays leaves nothing to draw: no limit comes back before it is lifted.  And
     # below the first step nothing does, even if the lender took more than the cut by other means.

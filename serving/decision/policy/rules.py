@@ -17,13 +17,10 @@ from features.types import Mask
 from features.window import STORED_COLUMNS, Window
 from serving.decision.config.policy import Policy, Rule, RuleHit
 from serving.decision.config.quick_init import quick_init
+from serving.decision.policy.compiled import limits
 from serving.decision.policy.compiled.implausible import mark_implausible
-from serving.decision.policy.limit import (
-    Account,
-    grid_down,
-    grid_up,
-    next_balance_of,
-)
+from serving.decision.policy.compiled.numbers import numbers_of
+from serving.decision.policy.limit import Account
 from serving.decision.policy.one_limit import limit_without_drawings
 
 # What find_implausible looks at, in the order of its compiled loop.
@@ -129,9 +126,11 @@ def _allowed_limit(hit: RuleHit, account: Account, policy: Policy) -> float:
     """
     if hit.cap is None:
         raise ValueError(f"expected a rule that caps the limit, got {hit.rule.code}")
+    settings = numbers_of(policy).settings
+    rounding = settings[limits.ROUNDING]
     if hit.rule.cause == "regulation":
-        next_balance = next_balance_of(np.array(account.balance), np.array(0.0), policy)
-        drawn = grid_up(float(next_balance), policy.cut.rounding)
+        next_balance = limits.next_balance_of(float(account.balance), 0.0, settings)
+        drawn = limits.round_up(next_balance, rounding)
     else:
         drawn = limit_without_drawings(account, policy)
-    return max(grid_down(hit.cap, policy.cut.rounding), drawn)
+    return max(limits.round_down(float(hit.cap), rounding), drawn)

@@ -91,16 +91,15 @@ def _is_not_for(name: str, evidence: Evidence, wording: Wording) -> bool:
 
 def facts_in(evidence: Evidence, wording: Wording, *, beside: bool = False) -> list[NeverSilent]:
     """The facts of an account that are never silent, or those told only beside others."""
-    return [
-        fact for fact in wording.never_silent if fact.beside == beside and _is_so(fact, evidence)
-    ]
-
-
-def _is_so(fact: NeverSilent, evidence: Evidence) -> bool:
-    """Whether an account has a fact that is never silent."""
-    if not evidence.values.get(fact.feature, math.nan) >= fact.at_least:
-        return False
-    return fact.ago is None or evidence.amounts.get(fact.ago, math.nan) <= fact.within
+    values, amounts = evidence.values, evidence.amounts
+    found = []
+    for fact in wording.never_silent:
+        # NaN compares as false.
+        if fact.beside != beside or not values.get(fact.feature, math.nan) >= fact.at_least:
+            continue
+        if fact.ago is None or amounts.get(fact.ago, math.nan) <= fact.within:
+            found.append(fact)
+    return found
 
 
 def pushing_features(group: str, evidence: Evidence) -> list[str]:
