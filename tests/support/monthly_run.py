@@ -24,6 +24,7 @@ from tests.support.submissions import answer_to_batch
 from training.data.labels import soon_after
 from training.data.simulate.config import calendar_month
 from training.data.simulate.output import account_names, as_table
+from training.data.simulate.state import Numbers
 from training.examine.advice.served import InForce, Simulated, simulate_month
 from training.examine.truth.futures import untreated
 from training.examine.truth.interventions import own_ways
@@ -91,17 +92,21 @@ class Book:
         for start in range(0, len(rows), ACCOUNTS_A_BATCH):
             for answer in self._ask(rows[start : start + ACCOUNTS_A_BATCH]):
                 answers[answer["account_id"]] = answer
-        self._put_in_force(answers)
+        self.put_in_force(answers)
         return answers
 
-    def _ask(self, rows: np.ndarray) -> Sequence[Answer]:
+    def statements(self, rows: Numbers) -> pl.DataFrame:
+        """The last statements of the accounts in these rows, in cents."""
         statements = as_table(
             pl.Series([self.names[row] for row in rows.tolist()]),
             self.simulated.state.traits.cash_loan[rows],
             take_rows(self.simulated.window, rows),
             self.config,
         )
-        requests = as_requests(round_amounts(statements))
+        return round_amounts(statements)
+
+    def _ask(self, rows: Numbers) -> Sequence[Answer]:
+        requests = as_requests(self.statements(rows))
         for request in requests:
             del request["prior"]  # left out: the service takes that of its record
         decisions = Decisions(self._bundle, self._audit_log, lambda: self.decided_at)
@@ -110,7 +115,8 @@ class Book:
         answered: Sequence[Answer] = json.loads(body)["decisions"]
         return answered
 
-    def _put_in_force(self, answers: dict[str, Answer]) -> None:
+    def put_in_force(self, answers: dict[str, Answer]) -> None:
+        """Take the limits of the answers over into the book, by account."""
         limit, suspended = self.in_force.limit.copy(), self.in_force.suspended.copy()
         owed = self.simulated.last["balance"].tolist()
         for row, name in enumerate(self.names):

@@ -235,11 +235,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, kills: int) -> None:
     drawn = random.Random(kills)
     began = time.monotonic()
-    _run_command(order, None)
+    process = _start_command(order)
+    _wait_for_manifest(order, process)
+    deciding = time.monotonic() - began
+    assert process.wait() == 0
     whole = time.monotonic() - began
     first = contents(order.decisions)
     assert list(first) == [f"part-{part}.parquet" for part in range(3)]
     manifest = json.loads((order.decisions / MANIFEST).read_text("utf-8"))
+    phases: Counter[str] = Counter()
     for number in each(range(kills)):
         # An audit log of its own with the same secrets, so that the ids are the same.
         settings = settings_in(order.decisions.with_name(f"record-{number}"))
@@ -249,10 +253,15 @@ def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, 
         disturbed = dataclasses.replace(
             order, decisions=settings.secrets.parent / "decisions", record=settings
         )
-        # Anywhere from the start to the end, mostly after the imports.
-        _run_command(disturbed, drawn.uniform(0.4, 1.0) * whole)
+        process = _start_command(disturbed)
+        if number % 10 < 9:  # the others anywhere, mostly among the imports
+            _wait_for_manifest(disturbed, process)
+            _kill_after(process, drawn.uniform(0.0, 1.0) * (whole - deciding))
+        else:
+            _kill_after(process, drawn.uniform(0.0, 1.0) * deciding)
+        phases[_phase_of(disturbed, manifest["recorded"])] += 1
         if not is_finished(disturbed.decisions):
-            _run_command(disturbed, None)
+            assert _start_command(disturbed).wait() == 0
         with closing(AuditLog(settings)) as log:
             rows = list(log.reader.of_kind(["decision"]))
             assert len(rows) == len({row.data_subject for row in rows}) == manifest["recorded"]
@@ -260,6 +269,19 @@ def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, 
             assert verify(log.database.reading, log.secrets, settings.checkpoints).count == 0
         assert contents(disturbed.decisions) == first
         assert list(check_run(disturbed.decisions, settings)) == []
+    if kills >= 50:
+        assert min(phases["deciding"], phases["recording"]) >= 5, phases
+
+
+def _phase_of(order: Order, decisions: int) -> str:
+    """What a run was doing when it was killed, by what it has left."""
+    with closing(AuditLog(settings_of(order))) as log:
+        stored = len(list(log.reader.of_kind(["decision"])))
+    if is_finished(order.decisions):
+        return "finished"
+    if not (order.decisions / MANIFEST).exists():
+        return "starting"
+    return "recording" if 0 < stored < decisions else "sealing" if stored else "deciding"
 
 
 def test_without_the_notes_of_a_run_its_accounts_are_decided_on_again(
@@ -306,12 +328,19 @@ def is_finished(decisions: Path) -> bool:
     return place.exists() and json.loads(place.read_text("utf-8"))["state"] == "finished"
 
 
-def _run_command(order: Order, seconds: float | None) -> None:
-    """Run the command, or kill it after so many seconds if it has not ended."""
+def _start_command(order: Order) -> subprocess.Popen[bytes]:
     environment = dict(os.environ) | environment_of(settings_of(order))
-    process = subprocess.Popen(
-        command_of(order), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
-    )
+    return subprocess.Popen(command_of(order), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+
+def _wait_for_manifest(order: Order, process: subprocess.Popen[bytes]) -> None:
+    """Return when the run has loaded its bundle and begins to decide."""
+    while not (order.decisions / MANIFEST).exists() and process.poll() is None:
+        time.sleep(0.002)
+
+
+def _kill_after(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Kill the process after so many seconds if it has not ended."""
     try:
         assert process.wait(seconds) == 0
     except subprocess.TimeoutExpired:
