@@ -133,4 +133,5 @@ def _allowed_limit(hit: RuleHit, account: Account, policy: Policy) -> float:
         drawn = limits.round_up(next_balance, rounding)
     else:
         drawn = limit_without_drawings(account, policy)
-    return max(limits.round_down(float(hit.cap), rounding), drawn)
+    allowed: float = max(limits.round_down(float(hit.cap), rounding), drawn)
+    return allowed
