@@ -113,6 +113,19 @@ def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def cut_batch(body: str) -> list[bytes]:
+    """Return the bytes of each answer in the body of a batch."""
+    head, tail = '{"decisions":[', "]}"
+    assert body.startswith(head)
+    assert body.endswith(tail)
+    place, answers, decoder = len(head), [], json.JSONDecoder()
+    while place < len(body) - len(tail):
+        _, end = decoder.raw_decode(body, place)
+        answers.append(body[place:end].encode())
+        place = end + 1
+    return answers
+
+
 def create_keys(database: Database, secrets: Secrets) -> dict[str, str]:
     """Create keys of all kinds and return them by name.
 

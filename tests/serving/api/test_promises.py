@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 
 from serving.decision.bundle import Bundle
 from tests.support import checks
-from tests.support.served import Server, as_requests
+from tests.support.served import Server, as_requests, cut_batch
 
 BATCH_SIZE = 100
 
@@ -58,19 +57,6 @@ def send_in_batches(server: Server) -> checks.Answerer:
                 bodies += cut_batch(response.raise_for_status().text)
         return bodies
 
-    return answers
-
-
-def cut_batch(body: str) -> list[bytes]:
-    """Return the bytes of each answer in the body of a batch."""
-    head, tail = '{"decisions":[', "]}"
-    assert body.startswith(head)
-    assert body.endswith(tail)
-    place, answers, decoder = len(head), [], json.JSONDecoder()
-    while place < len(body) - len(tail):
-        _, end = decoder.raw_decode(body, place)
-        answers.append(body[place:end].encode())
-        place = end + 1
     return answers
 
 
