@@ -82,8 +82,8 @@ def check_notices(audit_log: AuditLog, own: Book, answers: dict[str, Answer]) ->
             after = (entry.due.isoformat(), entry.seq)
         if not page:
             break
-    own = {answer["decision_id"] for answer in answers.values()}
-    this_month = {one: due for one, due in listed.items() if one in own}
+    sent = {answer["decision_id"] for answer in answers.values()}
+    this_month = {one: due for one, due in listed.items() if one in sent}
     assert this_month == carried
     for answer in each(answers.values()):
         has_changed = answer["action"] in CHANGES or answer["action"] == "review"
