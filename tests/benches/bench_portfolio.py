@@ -11,7 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features.build import build
 from features.schema import check
+from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide_many
 from serving.portfolio.order import Order
@@ -19,6 +21,7 @@ from serving.portfolio.run import run
 from serving.schemas.base import encode
 from serving.schemas.decision import make_answer
 from tests.benches.accounts import on_the_day
+from tests.support.records import settings_in
 from training.data.dataset import Source
 from training.data.labels import select_windows
 
@@ -51,6 +54,44 @@ def test_a_portfolio_by_processes(
         return run(dataclasses.replace(order, decisions=place, workers=workers)).totals.accounts
 
     accounts = benchmark.pedantic(decide, rounds=3, warmup_rounds=1)
+    benchmark.extra_info |= {"rows": accounts, "unit": "accounts"}
+
+
+def test_a_recorded_portfolio(benchmark: Any, order: Order, tmp_path: Path) -> None:
+    """Each time into a new audit log in SQLite."""
+    numbers = itertools.count()
+
+    def make_order() -> tuple[tuple[Order], dict[str, Any]]:
+        place = tmp_path / str(next(numbers))
+        place.mkdir()
+        settings = settings_in(place)
+        AuditLog(settings).close()
+        recorded = dataclasses.replace(
+            order,
+            decisions=place / "decisions",
+            workers=2,
+            record=settings,
+            tenant="bank",
+            records=True,
+        )
+        return (recorded,), {}
+
+    def decide(recorded: Order) -> int:
+        return run(recorded).totals.accounts
+
+    accounts = benchmark.pedantic(decide, setup=make_order, rounds=3, warmup_rounds=1)
+    benchmark.extra_info |= {"rows": accounts, "unit": "accounts"}
+
+
+def test_features_of_a_portfolio(benchmark: Any, order: Order) -> None:
+    """On all cores, of statements that are read and checked."""
+    tables = [pl.read_parquet(file) for file in sorted(order.statements.glob("*.parquet"))]
+    statements = check(pl.concat(tables))
+
+    def compute() -> int:
+        return build(statements).accounts.height
+
+    accounts = benchmark.pedantic(compute, rounds=5, warmup_rounds=1)
     benchmark.extra_info |= {"rows": accounts, "unit": "accounts"}
 
 
