@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 
 from serving.portfolio.errors import PortfolioError
+from serving.portfolio.options import count_workers
 from serving.portfolio.order import Order
 from serving.portfolio.recorded.merkle import proves
 from serving.portfolio.recorded.proof import KeepProof, check_run, prove_keep
@@ -38,7 +38,7 @@ def decide_portfolio(options: argparse.Namespace) -> None:
         bundle=options.bundle or newest_bundle(),
         decided_at=options.decided_at,
         last_month=options.last_month,
-        workers=options.workers or os.cpu_count() or 1,
+        workers=count_workers(options.workers),
         scheduler=options.scheduler,
         with_all_answers=options.all_answers,
         with_contributions=options.contributions,

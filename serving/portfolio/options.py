@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="list accounts with faults here and decide on the others (default: stop)",
     )
+
+
+def count_workers(stated: int | None) -> int:
+    """The processes of this machine that decide: as stated, or one a core."""
+    return stated or os.cpu_count() or 1
 
 
 def _parse_time(text: str) -> datetime.datetime:

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 
 from serving.portfolio.errors import PortfolioError
+from serving.portfolio.options import count_workers
 
 _COMMAND = "serving.portfolio.command"
 _DECIDES = "serving.portfolio.spread.partition_task"
@@ -31,7 +32,7 @@ _ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_
 
 def decide_portfolio(options: argparse.Namespace) -> None:
     """Start the server if processes will decide; then the command: see :data:`_COMMAND`."""
-    if options.workers > 1 and options.scheduler is None:
+    if count_workers(options.workers) > 1 and options.scheduler is None:
         start_server()
     importlib.import_module(_COMMAND).decide_portfolio(options)
 

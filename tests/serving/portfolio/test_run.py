@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from serving.__main__ import main
 from serving.decision.bundle import Bundle
 from serving.portfolio import partitions, worker
 from serving.portfolio.errors import PortfolioError
@@ -287,6 +288,23 @@ def test_places_where_the_decisions_cannot_be_are_refused(
     with (wanted.decisions / "_lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert f"{wanted.decisions}: another process runs here" in refused(wanted)
+
+
+def test_the_command_decides_without_any_option(
+    statements: pl.DataFrame,
+    portfolio: Portfolio,
+    order: Make,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine of one core, where the process of the command itself decides."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    wanted = order(portfolio("plain", [statements]))
+    command = ["portfolio", str(wanted.statements), "--out", str(wanted.decisions)]
+    assert main([*command, "--bundle", str(wanted.bundle)]) == 0
+    printed = capsys.readouterr().out
+    assert "nothing was recorded, and nothing is in force by this" in printed
+    assert read_all(wanted.decisions).height == ACCOUNTS
 
 
 def test_a_part_does_not_replace_the_decisions_of_another_file(
