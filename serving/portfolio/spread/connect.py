@@ -9,6 +9,7 @@ is made for it and that no other process has.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -201,6 +202,7 @@ def _open_local(workers: int) -> Iterator[Any]:
             security=Security.temporary(),
             dashboard_address=f"{_LOOPBACK}:0",
             memory_limit=None,
+            silence_logs=logging.ERROR,
             env=_ONE_THREAD,
         ) as cluster,
     ):

@@ -164,7 +164,8 @@ class Killer:
     def _work(self) -> None:
         while self.killed < self._kills and not self._over.wait(self._random.uniform(0.1, 1.5)):
             processes = worker_processes(self._cluster)
-            if processes:
+            # A worker that is killed again and again while it starts is given up by Dask.
+            if len(self._cluster.scheduler.workers) == len(processes) == 2:
                 os.kill(self._random.choice(processes), signal.SIGKILL)
                 self.killed += 1
 
