@@ -78,6 +78,8 @@ def cluster() -> Iterator[Any]:
             memory_limit=None,
         ) as cluster,
     ):
+        # As a supervisor of the lender's does with a worker that is gone.
+        cluster.adapt(minimum=2, maximum=2)
         yield cluster
 
 
