@@ -112,8 +112,8 @@ class Recorder:
         """
         for _ in recorded_parts(self.reader, self._order.tenant, self._run):
             raise PortfolioError(
-                f"expected a run that is not recorded, got {self._run}: the same statements, "
-                "bundle and time were recorded from another folder"
+                f"expected a run that is not recorded, got {self._run}: one of the same time, "
+                "bundle and options was recorded from another folder"
             )
         newest = newest_record(self._database)
         if newest is not None and newest > self._at:
