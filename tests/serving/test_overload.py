@@ -111,7 +111,7 @@ class Served:
         return Load(self.url, BATCHES, 1, SECONDS, json.dumps(BATCH), self.hostile)
 
     def hostile_decisions(self, rate: float) -> Load:
-        return Load(self.url, DECISION, 64, SECONDS, json.dumps(ONE), self.hostile, rate)
+        return Load(self.url, DECISION, 128, SECONDS, json.dumps(ONE), self.hostile, rate)
 
     def probes(self) -> Load:
         return Load(self.url, "/livez", 4, SECONDS, rate=PROBES_A_SECOND)
@@ -270,27 +270,31 @@ def test_batches_with_advice_back_to_back_hold_up_no_decision(served: Served) ->
     assert p99(probes, 200) <= 0.1
 
 
-def times_beside_a_hostile_key(served: Served) -> float:
-    """How many times longer the p99 of one key is, while another sends ten times its rate."""
+def times_beside_a_hostile_key(served: Served) -> tuple[float, float]:
+    """How many times longer the p99 of one key is while another sends ten times its rate, and how
+    many requests a second that one sends.
+    """
     polite = served.decisions(4, rate=POLITE_RATE)
     [alone] = run_loads([polite])
     beside, hostile = run_loads([polite, served.hostile_decisions(10 * HOSTILE_RATE)])
-    assert {sample.status for sample in beside} == {200}
+    assert {sample.status for sample in [*alone, *beside]} == {200}
     refused = sum(sample.status == 429 for sample in hostile)
     before, after = p99(alone, 200), p99(beside, 200)
     sent = len(hostile)
     LOGGER.info("p99 %.5f s, beside %.5f s; %d of %d refused", before, after, refused, sent)
-    assert len(hostile) >= 8 * HOSTILE_RATE * SECONDS, "the load was not sent"
-    return after / before
+    return after / before, sent / SECONDS
 
 
 @pytest.mark.torture
 def test_a_key_at_ten_times_its_rate_does_not_hold_up_another(served: Served) -> None:
-    assert times_beside_a_hostile_key(served) <= 2
+    times, sent = times_beside_a_hostile_key(served)
+    assert sent >= 9 * HOSTILE_RATE, "the load was not sent"
+    assert times <= 2
 
 
 @pytest.mark.torture
 def test_without_rates_a_key_at_ten_times_its_rate_holds_up_another(tmp_path: Path) -> None:
     """The control."""
-    with serve(tmp_path, UNLIMITED) as served, pytest.raises(AssertionError):
-        assert times_beside_a_hostile_key(served) <= 2
+    with serve(tmp_path, UNLIMITED) as served:
+        times, _ = times_beside_a_hostile_key(served)
+    assert times > 2
