@@ -13,7 +13,6 @@ from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import StoredRow, decode_rows, unique_key_column
 from serving.decision.policy.prior import Prior
 from serving.storage.database import Database
-from serving.storage.lists import next_look
 from serving.storage.tables import (
     due_accounts,
     entries,
@@ -22,6 +21,7 @@ from serving.storage.tables import (
     people,
     review_states,
 )
+from serving.storage.triggers.lists import next_look
 
 _ROWS_PER_PAGE = 500  # a reader delays SQLite's writer no longer than one page takes
 # Rows that one query looks at, however few of them it returns: no query reads the whole log.

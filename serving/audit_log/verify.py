@@ -31,8 +31,8 @@ from serving.audit_log.privacy.data_subjects import try_subject_keys
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.record_secrets import keys_to_adopt
 from serving.audit_log.rows import data_subject_column, is_readable
-from serving.storage.lists import find_wrong_rows
 from serving.storage.tables import entries, not_a_decision
+from serving.storage.triggers.lists import find_wrong_rows
 
 MAX_FINDINGS = 20  # named in a report; one wrong row may cause thousands
 PAGE = 500  # rows or checkpoints in memory at a time

@@ -7,6 +7,7 @@ from bentoml.exceptions import BentoMLException
 from features.schema import StatementError
 from serving.auth.keys import KeyRefused
 from serving.decision.bundle import BundleError
+from serving.decision.config.strict_toml import ConfigError
 from serving.decision.result import ProductError
 from serving.operations.client import ServiceError
 from serving.operations.pack import PackError
@@ -33,6 +34,7 @@ USER_ERRORS = (
     BentoMLException,
     BundleError,
     ClusterError,
+    ConfigError,
     KeyRefused,
     NoStoredModel,
     NotActivated,

@@ -109,6 +109,9 @@ class Database:
                 self._files = OpenFiles.at(Path(str(self.url.database)))
             with self.writing() as connection:
                 migrate(connection)
+            # Its driver keeps the statements of a migration for reuse, and has no room for others:
+            # each later one would be compiled at each use, which takes longer than to run it.
+            self.engine.dispose()
         except StorageError:
             self.close()
             raise

@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serving.storage import lists
 from serving.storage.errors import StorageError
+from serving.storage.triggers import events, lists
 
 METADATA = sa.MetaData()
 
@@ -65,8 +65,8 @@ sa.Index(
     postgresql_where=is_event,
 )
 
-# What the lists of the API show: see serving.storage.lists. Each table is one index in the order of
-# its list, so a page is one range of it.
+# What the lists of the API show: see serving.storage.triggers.lists. Each table is one index in the
+# order of its list, so a page is one range of it.
 open_notices = sa.Table(
     "open_notices",
     METADATA,
@@ -91,6 +91,46 @@ due_accounts = sa.Table(
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("person", sa.String(32), nullable=False, unique=True),
     sqlite_with_rowid=False,
+)
+
+# What is to be delivered to the lender's apps, and to whom: see serving.storage.triggers.events.
+outbox = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),  # of the row it is of
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),  # of events of one row
+    sa.Column("kind", sa.String(20), nullable=False),
+    sqlite_with_rowid=False,
+)
+event_endpoints = sa.Table(
+    "event_endpoints",
+    METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("kinds", sa.Text, nullable=False),  # that it takes, separated by blanks
+    sa.Column("takes_keeps", sa.Integer, nullable=False),  # 1 or 0: whether a plain keep is one
+    # Every event up to this row is delivered to it, or set aside, or was never for it.
+    sa.Column("done", sa.BigInteger, nullable=False),
+)
+deliveries = sa.Table(
+    "deliveries",
+    METADATA,
+    sa.Column("endpoint", sa.String(64), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("outcome", sa.String(10), nullable=False),  # delivered or refused
+    sa.Column("status", sa.Integer),  # of the answer
+    sa.Column("at", sa.String(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+is_refused = deliveries.c.outcome == sa.literal_column("'refused'")
+sa.Index(
+    "deliveries_refused",
+    deliveries.c.endpoint,
+    deliveries.c.seq,
+    deliveries.c.place,
+    sqlite_where=is_refused,
+    postgresql_where=is_refused,
 )
 
 people = sa.Table(
@@ -211,6 +251,12 @@ def _drop_void_notices(connection: sa.Connection) -> None:
     lists.fill(connection)
 
 
+def _add_outbox(connection: sa.Connection) -> None:
+    for table in (outbox, event_endpoints, deliveries):
+        table.create(connection, checkfirst=True)
+    events.create_triggers(connection)
+
+
 # MIGRATIONS[n] turns version n into version n + 1. A released migration is never changed.
 #
 # A new database gets all of today's METADATA in MIGRATIONS[0], then runs every later migration.
@@ -224,6 +270,7 @@ MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
     _add_memory,
     _order_rows_of_persons,
     _drop_void_notices,
+    _add_outbox,
 )
 
 

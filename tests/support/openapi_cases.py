@@ -141,7 +141,7 @@ class Known:
         self.decisions[decision_id] = KnownDecision(
             account_id=decision["account_id"],
             limit_before=decision["credit_limit"],
-            lowest_limit=0.0 if undecided else decision["new_limit"],
+            lowest_limit=decision["proposed_limit"] if undecided else decision["new_limit"],
             as_of=decision["as_of"],
             undecided=undecided,
             has_notice=decision["notice"] is not None,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 from serving.operations.decide_again.options import add_command
 
 HOST, PORT = "127.0.0.1", 3000
+_MOST_DAYS = 36_500
 _PACKAGE = "serving.operations.serve"
 
 
 def add_serve_commands(commands: Any) -> None:
-    """Add the commands ``run`` and ``activate``."""
+    """Add the commands ``run``, ``activate`` and ``deliver``."""
+    _add_deliver(commands)
     run = add_command(
         commands,
         "run",
@@ -67,3 +70,50 @@ def _parse_seconds(text: str) -> float:
     if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f"expected 0 or more seconds, got {text!r}")
     return seconds
+
+
+def _parse_days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 <= days <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"expected 0 to {_MOST_DAYS} days, got {text!r}")
+    return days
+
+
+def _add_deliver(commands: Any) -> None:
+    deliver = add_command(
+        commands,
+        "deliver",
+        (f"{_PACKAGE}.deliver.command", "deliver_events"),
+        "tell the lender's apps of decisions, reviews and notices, until it is stopped; "
+        "docs/service/events.md describes the events and the file of the endpoints",
+    )
+    deliver.add_argument(
+        "--endpoints",
+        type=Path,
+        metavar="FILE",
+        help="TOML file (default: events.toml beside the secrets)",
+    )
+    deliver.add_argument(
+        "--keep-days",
+        type=_parse_days,
+        default=30,
+        metavar="DAYS",
+        help="how long to keep what was delivered when (default: %(default)s)",
+    )
+    what = deliver.add_mutually_exclusive_group()
+    what.add_argument(
+        "--once",
+        action="store_true",
+        help="deliver what waits, try what fails once, and end; ends with 1 if some wait",
+    )
+    what.add_argument("--refused", action="store_true", help="list the events that were refused")
+    what.add_argument(
+        "--again", action="store_true", help="let the events that were refused wait again"
+    )
+    what.add_argument(
+        "--forget", metavar="NAME", help="delete an endpoint, and all that waits for it"
+    )
+    what.add_argument("--new-secret", action="store_true", help="print a new secret for the file")

@@ -32,7 +32,7 @@ from serving.reviews.past_decision import earlier_id, earlier_of
 from serving.schemas import examples
 from serving.schemas.base import parse
 from serving.schemas.decision import Request
-from serving.storage.lists import find_wrong_rows
+from serving.storage.triggers.lists import find_wrong_rows
 from tests.golden.remake import BUNDLE
 from tests.support.each import each
 from tests.support.every_route import QUIET, EveryRoute

@@ -27,7 +27,7 @@ from serving.audit_log.reader import Reader
 from serving.operations.client import kill, start_service_process
 from serving.operations.pack import store
 from serving.storage.database import Database
-from serving.storage.lists import find_wrong_rows
+from serving.storage.triggers.lists import find_wrong_rows
 from tests.support.each import each
 from tests.support.served import local_headers, to_be_killed
 

@@ -15,8 +15,8 @@ from serving.audit_log.entry import Kind, NewEntry
 from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.storage.database import Database
-from serving.storage.lists import find_wrong_rows
 from serving.storage.tables import due_accounts, open_notices, review_states
+from serving.storage.triggers.lists import find_wrong_rows
 from tests.support.each import each
 from tests.support.events import decision, outcome
 from tests.support.records import NOW, append, settings_in

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from serving.storage.triggers.statements import replace_trigger
+
 # The row that a notification is about: its id stands in the unique key. The first notifications had
 # no such key and were about the decision itself. A second notification has ":1" behind the id.
 _TOLD = "CASE WHEN NEW.slot IS NULL THEN NEW.subject ELSE substr(NEW.slot, 6) END"
@@ -218,10 +220,7 @@ def create_triggers(connection: sa.Connection) -> None:
     for name, table, event, condition, statement in _RULES:
         guard = None if condition is None else _of_row(condition, dialect, "NEW")
         body = _of_row(statement, dialect, "NEW")
-        on_table = "" if dialect == "sqlite" else f" ON {table}"
-        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}{on_table}")
-        for sql in _trigger(dialect, f"AFTER {event} ON {table}", name, guard, body):
-            connection.exec_driver_sql(sql)
+        replace_trigger(connection, name, (event, table), guard, body)
 
 
 def fill(connection: sa.Connection) -> None:
@@ -246,16 +245,3 @@ def find_wrong_rows(connection: sa.Connection) -> list[tuple[int, str]]:
             rows = connection.exec_driver_sql(f"SELECT seq FROM ({one} EXCEPT {other}) AS wrong")
             wrong += [(seq, fault) for seq in rows.scalars()]
     return wrong
-
-
-def _trigger(
-    dialect: str, when: str, name: str, condition: str | None, statement: str
-) -> tuple[str, ...]:
-    guard = "" if condition is None else f"WHEN ({condition}) "
-    if dialect == "sqlite":
-        return (f"CREATE TRIGGER {name} {when} {guard}BEGIN {statement}; END",)
-    return (
-        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN {statement}; RETURN NULL; END $$",
-        f"CREATE TRIGGER {name} {when} FOR EACH ROW {guard}EXECUTE FUNCTION {name}()",
-    )
