@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-86e6-8962-8962b3fce81f",
+    "decision_id": "01a1c4af-86fb-84fd-81c7-f393725f418d",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -198,7 +198,7 @@ ANSWER: dict[str, Any] = {
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
         "policy": "2026-11.7",
-        "bundle": "472fbc369facfe2a609f451ff00551bd0d51da14b7f7611ef1c430da891ba22d",
+        "bundle": "a797e57e070cbb2e96b844c1b139d70cbf336e98724bea95702674d900ffaee0",
     },
     "notice": {
         "kind": "adverse_action",
@@ -260,7 +260,7 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "472fbc369facfe2a609f451ff00551bd0d51da14b7f7611ef1c430da891ba22d",
+        "bundle": "a797e57e070cbb2e96b844c1b139d70cbf336e98724bea95702674d900ffaee0",
         "reference": "69be9cfb43b7a2f0756707a74323047f31d20998b9085fedc822160ed34b9cca",
         "policy": "2026-11.7",
     },
