@@ -264,7 +264,8 @@ def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, 
         assert contents(disturbed.decisions) == first
         assert list(check_run(disturbed.decisions, settings)) == []
     if kills >= 50:
-        assert min(phases["deciding"], phases["recording"]) >= 5, phases
+        storing = phases["recording"] + phases["sealing"]
+        assert min(phases["deciding"], storing) >= 5, phases
         assert phases["finished"] <= kills / 4, phases
 
 
