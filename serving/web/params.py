@@ -98,7 +98,7 @@ def read_page(
     that cannot be one.
 
     >>> read_page(QueryParams("status=open"), ["open", "resolved"])
-    PageQuery(status='open', after=None, until=None)
+    PageQuery(status='open', after=None, until=None, account_id=None)
     >>> read_page(QueryParams("until=2026-12-31"), [], has_days=True).until
     datetime.date(2026, 12, 31)
     """
