@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import os
+import random
 import socket
 import threading
 import time
@@ -19,6 +21,7 @@ from typing import Any
 
 SECRET = b"s" * 32
 NEW_SECRET = b"n" * 32
+_PORTS = 10_000, 16_000
 # What the app answers to an event: its status, after whatever it does with the time.
 Answering = Callable[["Received"], int]
 
@@ -49,14 +52,20 @@ def verifies(secret: bytes, headers: Any, body: bytes) -> bool:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port below those that the system gives to clients.
+
+    A client that connects to a free port of its own range may connect to itself, and then no
+    server can have the port.
+    """
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def make_app(port: int, file: Path, answering: Answering) -> ThreadingHTTPServer:
-    """The server of an app that appends each event to a file, and then answers."""
+    """The server of an app that appends each genuine event to a file, and then answers."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -65,12 +74,19 @@ def make_app(port: int, file: Path, answering: Answering) -> ThreadingHTTPServer
             body = self.rfile.read(int(self.headers["content-length"]))
             secrets = SECRET, NEW_SECRET
             valid = sum(verifies(secret, self.headers, body) for secret in secrets)
+            if not valid:
+                # Also what is cut off: the deliverer was killed before it had sent the body.
+                self.answer(400)
+                return
             received = Received(self.headers["webhook-id"], body.decode(), valid)
             line = json.dumps([received.event_id, received.body, received.valid]) + "\n"
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.write(descriptor, line.encode())
             os.close(descriptor)
-            self.send_response(answering(received))
+            self.answer(answering(received))
+
+        def answer(self, status: int) -> None:
+            self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()
 
