@@ -20,6 +20,7 @@ from features.statements import Row, read_rows
 from features.types import Vector
 from serving.decision.bundle import Bundle, BundleError, content_errors, read
 from serving.decision.pipeline import advise_many, decide, stages
+from serving.decision.policy.one_limit import load_loops
 from serving.decision.result import Decision
 
 # The sum of a few hundred leaves differs by 1e-13 in another order of additions, and by 1e-3 if one
@@ -99,6 +100,7 @@ def _verify(bundle: Bundle) -> None:
                 f"golden.json: {answer['account_id']} is answered differently here in {different}"
             )
     _verify_alone(result.decisions, result.statements.rows(), bundle)
+    load_loops(bundle.policy)
     # Accounts that are cut are among them: so the loops of advice are compiled by now too.
     advise_many(result.statements, bundle, decided_at)
 

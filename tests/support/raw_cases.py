@@ -466,7 +466,8 @@ def half_closed() -> Iterator[Case]:
     for route in ROUTES:
         path = route.template.replace("{id}", "d-1")
         head = f"{route.method} {path} HTTP/1.1\r\nHost: a\r\n".encode()
-        yield Case(f"half closed {route.template}", (head, HEAD), unasked=True)
+        name = f"half closed {route.method} {route.template}"
+        yield Case(name, (head, HEAD), unasked=True)
 
 
 def mutants(count: int) -> Iterator[Case]:

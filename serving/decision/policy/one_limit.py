@@ -61,3 +61,22 @@ def limit_of_suspension(account: Account, policy: Policy) -> float:
         float(account.limit_measured),
         numbers_of(policy).settings,
     )
+
+
+def load_loops(policy: Policy) -> None:
+    """Compile every loop that a decision on one account may call, or read it from disk.
+
+    Otherwise the first account whose limit comes back, say, would wait for that, or a registered
+    model would look for it where the process has other code.
+    """
+    numbers = numbers_of(policy)
+    settings, steps = numbers.settings, numbers.steps
+    rounding = settings[limits.ROUNDING]
+    owed = limits.next_balance_of(0.0, 0.0, settings)
+    limits.limit_by_model(0.5, 1.0, 0.0, owed, 1.0, settings, numbers.products[0])
+    limits.without_small_cut(limits.limit_for_balance(0.0, settings), 1.0, 1.0, settings)
+    limits.smallest_cut(1.0, settings)
+    limits.round_down(1.0, rounding)
+    limits.round_up(1.0, rounding)
+    limits.share_back(0.0, steps)
+    limits.limit_back(0.0, 1.0, 1.0, settings, steps)

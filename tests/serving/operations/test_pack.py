@@ -194,15 +194,19 @@ def test_pack_makes_no_store_where_there_is_none(
 
 def test_pack_stores_the_registered_bundle_once(
     registry: str,
-    server: Server,
     bundle: Bundle,
     bundle_folder: Path,
-    bentoml_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
     assert main(["pack", "--tracking-uri", registry, "--no-bento"]) == 0
-    folder = bentoml_home / "models" / server.tag.replace(":", "/")
-    assert capsys.readouterr().out.split() == ["model", server.tag, str(folder / BUNDLE_FOLDER)]
+    printed = capsys.readouterr().out.split()
+    folder = tmp_path / "models" / printed[1].replace(":", "/")
+    assert printed == ["model", printed[1], str(folder / BUNDLE_FOLDER)]
+    assert main(["pack", "--tracking-uri", registry, "--no-bento"]) == 0
+    assert capsys.readouterr().out.split() == printed
     assert f"digest: {bundle.digest}" in (folder / "model.yaml").read_text(encoding="utf-8")
     assert (folder / BUNDLE_FOLDER / "manifest.json").read_bytes() == (
         bundle_folder / "manifest.json"
@@ -212,13 +216,13 @@ def test_pack_stores_the_registered_bundle_once(
 # bentoml 1.4.39 where it writes the Bento's entry point.
 @pytest.mark.filterwarnings(r"ignore:path is deprecated\. Use files\(\):DeprecationWarning")
 def test_pack_builds_a_bento_of_code_alone(
-    server: Server,
     bundle_folder: Path,
     bentoml_home: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["pack", "--bundle", str(bundle_folder), "--force", "a test"]) == 0
-    tag = capsys.readouterr().out.split()[-1]
+    printed = capsys.readouterr().out.split()
+    model, tag = printed[1], printed[-1]
     bento = bentoml_home / "bentos" / tag.replace(":", "/")
     code = {
         str(file.relative_to(bento / "src"))
@@ -235,7 +239,7 @@ def test_pack_builds_a_bento_of_code_alone(
     needed = (bento / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
     assert "polars" in needed
     assert not any(word in needed for word in ("mlflow", "shap", "http://", "https://"))
-    assert f"tag: {server.tag}" in (bento / "bento.yaml").read_text(encoding="utf-8")
+    assert f"tag: {model}" in (bento / "bento.yaml").read_text(encoding="utf-8")
     assert "/v1/decisions/batch" in (bento / "apis" / "openapi.yaml").read_text(encoding="utf-8")
 
 

@@ -112,7 +112,7 @@ def test_workers_write_the_bytes_of_one_process(
     assert files_of(by_cluster.decisions) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_cluster_of_this_machine_is_not_reached_from_outside(
     order: Order, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +14,7 @@ from serving.decision.policy.limit import USUAL_SPEND, Account, limits_by_model
 from serving.decision.policy.one_limit import limit_of_one
 from tests.support.each import each
 from tests.support.memory import draw_accounts, remembered
+from tests.support.paths import ROOT
 from tests.support.policies import AS_OF, POLICY, change_policy
 
 ACCOUNTS = 2_000
@@ -66,3 +70,37 @@ def test_any_account_has_the_bits_of_the_arrays(
     account = Account(product, AS_OF, probability, features)
     policy = change_policy(conversion)
     assert limit_of_one(account, policy) == by_arrays(account, policy)
+
+
+# In a process of its own: here other tests have called the loops.
+_LOADED = """
+import gc
+from dataclasses import replace
+from numba.core.dispatcher import Dispatcher
+from serving.decision.golden import load
+from serving.decision.policy.outcome import apply
+from tests.support.memory import draw_accounts, remembered
+from tests.support.paths import GOLDEN
+from tests.support.policies import AS_OF, DECIDED_AT
+
+def signatures():
+    loops = [one for one in gc.get_objects() if isinstance(one, Dispatcher)]
+    return {(loop.py_func.__name__, signature) for loop in loops for signature in loop.signatures}
+
+policy = load(GOLDEN).policy
+loaded = signatures()
+actions = set()
+for days in (0.0, 60.0, 90.0):
+    for place, account in enumerate(draw_accounts(600, seed=5, days_past_due_now=days)):
+        prior = remembered(account.limit, AS_OF) if place % 2 else None
+        actions.add(apply(replace(account, prior=prior), policy, DECIDED_AT).action)
+print(" ".join(sorted(actions)), len(signatures() - loaded))
+"""
+
+
+@pytest.mark.checked
+def test_no_decision_waits_for_a_loop_once_a_bundle_is_loaded() -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _LOADED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["keep", "reduce", "restore", "review", "suspend", "0"]
