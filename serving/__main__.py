@@ -248,7 +248,12 @@ def _add_backup(commands: Any) -> None:
         "make the audit log's database from a copy; never overwrites one, and ends with 1 if the "
         "checkpoints go further than the copy",
     )
-    restore.add_argument("source", type=Path, metavar="COPY", help="a file that `backup` wrote")
+    restore.add_argument(
+        "source",
+        type=Path,
+        metavar="COPY",
+        help="a file that `backup` wrote",
+    )
 
 
 def _add_erase(commands: Any) -> None:

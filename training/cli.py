@@ -32,7 +32,13 @@ def simulate(options: argparse.Namespace) -> None:
 def sample(options: argparse.Namespace) -> None:
     """Write a share of the accounts of a data folder."""
     with count_bar("file", options) as show:
-        summary = api.sample(options.data, options.out, options.share, options.seed, progress=show)
+        summary = api.sample(
+            options.data,
+            options.out,
+            options.share,
+            options.seed,
+            progress=show,
+        )
     counts = f"{summary['accounts']:,} accounts, {summary['statements']:,} statements"
     print(f"sampled {counts}: {options.out}; sample.json has the digests of both")
 

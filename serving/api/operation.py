@@ -143,7 +143,12 @@ class Operation:
             arguments.append(str(request.path_params["id"]).lower())
         switches: frozenset[str] = frozenset()
         if self._is_list:
-            page = read_page(request.query_params, self.statuses, self.has_days, self.of_account)
+            page = read_page(
+                request.query_params,
+                self.statuses,
+                self.has_days,
+                self.of_account,
+            )
             arguments.append(page)
         elif self.switches and request.query_params:
             switches = read_switches(request.query_params, self.switches)

@@ -25,7 +25,12 @@ def add_portfolio_commands(commands: Any) -> None:
     )
     check = commands.add_parser("portfolio-check", help=compare, description=compare)
     check.set_defaults(run=(_COMMAND, "check_portfolio"))
-    check.add_argument("folder", type=Path, metavar="FOLDER", help="of a run that was recorded")
+    check.add_argument(
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="of a run that was recorded",
+    )
     check.add_argument(
         "--account",
         metavar="ID",

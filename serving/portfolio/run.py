@@ -108,7 +108,12 @@ def _run(
     if not order.records:
         return _finish(manifest, in_order, {}, order.decisions)
     _check_bounds(in_order, order, bundle)
-    recorded = _record_all(in_order, order, manifest["run"], local_date(decided_at, bundle.policy))
+    recorded = _record_all(
+        in_order,
+        order,
+        manifest["run"],
+        local_date(decided_at, bundle.policy),
+    )
     return _finish(manifest, in_order, recorded, order.decisions)
 
 

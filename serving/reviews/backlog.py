@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from serving.decision.policy.dates import local_date
 from serving.schemas.review import UNDER_WAY
 from serving.storage.database import Database
 from serving.storage.tables import due_accounts, entries, open_notices, review_states
+from serving.storage.triggers.waiting import count_events
 from serving.web.telemetry.metrics import bundle_label
 from serving.web.telemetry.state import state_text
 
@@ -46,13 +47,18 @@ async def read_state(audit_log: AuditLog, bundle: Bundle) -> str:
 
     Those of the backlog are missing while the database does not answer.
     """
-    today = local_date(datetime.datetime.now(datetime.UTC), bundle.policy)
+    now = datetime.datetime.now(datetime.UTC)
+    today = local_date(now, bundle.policy)
+    counts: Mapping[str, Mapping[str, int]] = {}
+    events: dict[str, tuple[float, ...]] = {}
     try:
         backlog = await audit_log.read(lambda _: count_backlog(audit_log.database, today), "lists")
         counts = backlog._asdict()
+        waiting = await audit_log.read(lambda _: count_events(audit_log.database, now), "lists")
+        events = {one.endpoint: (one.waiting, one.refused, one.oldest) for one in waiting}
     except Unavailable:
-        counts = {}
-    return state_text(audit_log.ready, labels_of(bundle), counts)
+        pass
+    return state_text(audit_log.ready, labels_of(bundle), counts, events)
 
 
 def labels_of(bundle: Bundle) -> dict[str, str]:

@@ -57,7 +57,13 @@ class ReviewQueries:
         Raises ApiError (422) if `after` is no decision on the account.
         """
         found = await self._audit_log.read(
-            lambda reader: reader.decisions_on(caller.tenant, account_id, PAGE_SIZE, after), "lists"
+            lambda reader: reader.decisions_on(
+                caller.tenant,
+                account_id,
+                PAGE_SIZE,
+                after,
+            ),
+            "lists",
         )
         if found is None:
             raise _not_of_page_before()

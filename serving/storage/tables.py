@@ -97,8 +97,18 @@ due_accounts = sa.Table(
 outbox = sa.Table(
     "outbox",
     METADATA,
-    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),  # of the row it is of
-    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),  # of events of one row
+    sa.Column(
+        "seq",
+        sa.BigInteger,
+        primary_key=True,
+        autoincrement=False,
+    ),  # of the row it is of
+    sa.Column(
+        "place",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+    ),  # of events of one row
     sa.Column("kind", sa.String(20), nullable=False),
     sqlite_with_rowid=False,
 )

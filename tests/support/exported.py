@@ -15,7 +15,8 @@ _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"),
 
 def exported_names() -> list[str]:
     """The series of the service, as Prometheus names them."""
-    state = state_text(True, {"bundle": "0"}, {name: {"due": 0} for name in BACKLOG})
+    backlog = {name: {"due": 0} for name in BACKLOG}
+    state = state_text(True, {"bundle": "0"}, backlog, {"app": (0, 0, 0.0)})
     state += bundle_text({("0", "active"): 1}, 0.0, {"taken": 0})
     families = [*_counted(), *text_string_to_metric_families(state)]
     return [family.name + end for family in families for end in _SUFFIXES[family.type]]

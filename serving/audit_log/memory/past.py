@@ -60,7 +60,12 @@ def find_past(
         named = dict(zip(_COLUMN_NAMES, columns, strict=True))
         if account_hash not in keys:
             person = named[entries.c.person.name]
-            keys[account_hash] = data_subjects.decrypt_key(sealed, person, account_hash, secrets)
+            keys[account_hash] = data_subjects.decrypt_key(
+                sealed,
+                person,
+                account_hash,
+                secrets,
+            )
         stored = StoredRow(named, keys[account_hash])
         found.setdefault(by_hash[account_hash], []).append(stored)
     return {account: _past_of(rows) for account, rows in found.items()}

@@ -107,7 +107,13 @@ def _arrears(
 
     After it the amounts are others, and the last statement does not show them.
     """
-    steps = ways_out_of_arrears(window, account, as_of, bundle.policy.terms, bundle.advice.arrears)
+    steps = ways_out_of_arrears(
+        window,
+        account,
+        as_of,
+        bundle.policy.terms,
+        bundle.advice.arrears,
+    )
     return tuple(step for step in steps if today <= last_day(step.month))
 
 

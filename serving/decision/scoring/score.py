@@ -105,7 +105,12 @@ def score(matrix: Matrix, products: Sequence[str], scorer: Scorer) -> Scores:
         expected = f"({len(products)}, {width})"
         raise ValueError(f"score: expected {expected}, got {matrix.shape}")
     if len(matrix) == 1 and scorer.single_row is not None and products[0] in scorer.explainers:
-        return _score_one(matrix, scorer.explainers[products[0]], scorer.single_row, calibration)
+        return _score_one(
+            matrix,
+            scorer.explainers[products[0]],
+            scorer.single_row,
+            calibration,
+        )
     threads = 1 if len(matrix) < _ROWS_WORTH_THREADS else 0
     raw_base, raw_contributions = _explain(matrix, products, scorer.explainers)
     contributions = calibration.slope * raw_contributions

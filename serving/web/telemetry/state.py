@@ -8,6 +8,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+EVENTS = {
+    "waiting": "Events that an endpoint has not taken.",
+    "refused": "Events that an endpoint refused, and that were set aside.",
+    "oldest_seconds": "Seconds since the earliest event that waits was written.",
+}
 BACKLOG = ("notices", "reviews", "looks")
 _BACKLOG_TEXT = {
     "notices": "Notices to customers that nobody has sent, by the last day to send them.",
@@ -20,13 +25,15 @@ def state_text(
     ready: bool,
     bundle: Mapping[str, str],
     backlog: Mapping[str, Mapping[str, int]],
+    events: Mapping[str, Sequence[float]],
 ) -> str:
     """Return the series of the service's state.
 
     `bundle` has the labels of the bundle in service. `backlog` has the number of entries by list
     (:data:`BACKLOG`) and by when they are to be done; empty = the database does not answer.
+    `events` has the values of :data:`EVENTS` by endpoint.
     """
-    return _text(list(_families(ready, bundle, backlog)))
+    return _text([*_families(ready, bundle, backlog), *_event_families(events)])
 
 
 def bundle_text(
@@ -83,6 +90,14 @@ def _families(
         for when, count in counts.items():
             waiting.add_metric([when], float(count))
         yield waiting
+
+
+def _event_families(events: Mapping[str, Sequence[float]]) -> Iterator[GaugeMetricFamily]:
+    for place, (name, text) in enumerate(EVENTS.items()):
+        family = GaugeMetricFamily(f"clearline_events_{name}", text, labels=["endpoint"])
+        for endpoint, values in events.items():
+            family.add_metric([endpoint], float(values[place]))
+        yield family
 
 
 class _Families(Collector):

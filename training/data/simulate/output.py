@@ -162,7 +162,13 @@ def _write_blocks(
     rows = dict.fromkeys(Block._fields, 0)
     files = done = 0
     firsts, counts = zip(*_spans(config), strict=True)
-    written = map_in_order(_write_block, repeat(config), firsts, counts, repeat(partial.absolute()))
+    written = map_in_order(
+        _write_block,
+        repeat(config),
+        firsts,
+        counts,
+        repeat(partial.absolute()),
+    )
     for first, count, rows_of_block in zip(firsts, counts, written, strict=True):
         done += count
         # A block without open accounts has no file: an empty part would only be read in vain.
