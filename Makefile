@@ -52,8 +52,8 @@ ui: install
 # A file's tests in one worker: what they share is made once.  (pytest-xdist's own groups do nothing under pytest 9.2, its issue 1386.)
 TOGETHER := --dist loadfile --no-loadscope-reorder
 PARALLEL := -n 2 $(TOGETHER)
-# Tests that wait, for a service to start or to end, leave a core idle: further workers take it.
-WAITING := -n 4 $(TOGETHER)
+# Tests that wait, for a service to start or to end, leave a core idle: a third worker takes it.
+WAITING := -n 3 $(TOGETHER)
 
 # A quarter of the drawn examples, where one waits; `make check` and `make thorough` draw all.
 BRIEF := --hypothesis-profile=brief

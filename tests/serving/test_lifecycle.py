@@ -157,7 +157,7 @@ def test_a_dead_worker_is_replaced_and_none_outlives_its_supervisor(tmp_path: Pa
     assert len(re.findall(r"worker [0-9]+ died: another one is started", said)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_worker_that_does_not_look_outlives_its_supervisor(tmp_path: Path) -> None:
     """The control."""
     url, worker = kill_supervisor(tmp_path, ORPHANED)

@@ -79,7 +79,7 @@ def test_decisions_are_answered_while_a_batch_with_advice_is_decided(tmp_path: P
     assert answers_during_a_batch(tmp_path, SERVICE) >= 10
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_on_the_event_loop_a_batch_would_hold_the_decisions(tmp_path: Path) -> None:
     """The control."""
     # Those before the batch has arrived, and one that waited for it.

@@ -43,6 +43,10 @@ LONGEST = (
     "tests/serving/decision/",
     "tests/training/test_cli.py",
     "tests/serving/audit_log/",
+    "tests/training/fit/",
+    "tests/training/test_api.py",
+    "tests/serving/portfolio/",
+    "tests/serving/test_",
 )
 
 

@@ -42,7 +42,7 @@ def test_the_command_names_the_extra_where_dask_is_missing(
     assert not out.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_two_workers_compute_the_bits_of_one_process(tmp_path: Path) -> None:
     """A simulation, and the futures of its accounts."""
     population = draw_population(SIMULATION, ExamineConfig(accounts=300))

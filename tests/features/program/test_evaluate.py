@@ -216,7 +216,7 @@ def start(cache: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow  # it compiles anew
+@pytest.mark.torture  # it compiles anew
 def test_two_processes_that_compile_at_once_and_one_whose_cache_is_unusable(tmp_path: Path) -> None:
     values = values_of(lay_out(check(pl.read_parquet(STATEMENTS))))
     expected = [f"{hashlib.sha256(values.tobytes()).hexdigest()} 1"] * 2

@@ -196,7 +196,7 @@ def test_more_cases_find_no_fault(
         check_run(finished, 150)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.usefixtures("bentoml_home")
 def test_the_faults_of_a_lying_service_are_found(
     bundle_folder: Path, requests: list[Json], tmp_path: Path

@@ -316,7 +316,7 @@ def test_no_damage_that_was_sealed_again_is_accepted_with_other_answers(
     shutil.rmtree(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_reader_without_golden_rows_accepts_other_answers(tmp_path: Path) -> None:
     """Control: the same copies; the reader of the test above accepted none with other answers."""
     kinds = {

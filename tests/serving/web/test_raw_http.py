@@ -188,7 +188,7 @@ def test_afterwards_the_service_answers_and_shows_nothing_of_the_cases(guarded: 
         assert not any(key in text for key in guarded.keys.values())
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_without_the_gate_the_same_cases_find_faults(guarded: Guarded, tmp_path: Path) -> None:
     """The control: BentoML's own app, with the same service behind it."""
     kinds = (

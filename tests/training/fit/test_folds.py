@@ -30,7 +30,7 @@ def interval(fitted: Fitted) -> tuple[float, float, float]:
     return value, low, high
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.integration
 def test_a_coin_tossed_once_an_account_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     # A coin's scores may rank backwards, which the calibration refuses.  It changes no rank.

@@ -111,7 +111,7 @@ def test_a_command_sets_what_is_not_the_default_and_quotes_it() -> None:
     assert len(settings) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_changes_that_were_never_committed_are_kept_with_the_run(
     simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -394,10 +394,10 @@ def passes(found: Findings) -> dict[tuple[str, str], bool]:
     "gate",
     [
         "",
-        pytest.param("calibration", marks=pytest.mark.slow),
-        pytest.param("discrimination", marks=pytest.mark.slow),
-        pytest.param("fairness", marks=pytest.mark.slow),
-        pytest.param("stability", marks=pytest.mark.slow),
+        pytest.param("calibration", marks=pytest.mark.torture),
+        pytest.param("discrimination", marks=pytest.mark.torture),
+        pytest.param("fairness", marks=pytest.mark.torture),
+        pytest.param("stability", marks=pytest.mark.torture),
     ],
 )
 def test_a_smaller_book_passes_no_more(

@@ -387,7 +387,7 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0] in ("features", "serving", "training")
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_each_model_runs_the_code_that_it_was_registered_with(
     kept: Kept, endpoint: Endpoint, tmp_path: Path
 ) -> None:

@@ -195,7 +195,7 @@ def test_a_resumed_search_makes_the_trials_of_an_uninterrupted_one(
     assert reproducible(searched(tmp_path / "b", prepared[:2], CONFIG)) == reproducible(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_pruning_leaves_the_front_as_it_was_and_saves_folds(
     prepared: list[folds.Fold], tmp_path: Path
 ) -> None:

@@ -249,7 +249,7 @@ def test_with_cover_the_served_model_is_pred_contrib(data: Labelled, fitted: Fit
     assert np.abs(explain_many(matrix, explainer) - expected[:, :-1]).max() <= 1e-9
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_worse_than_the_whole_reference_in_one_thing_has_the_declared_sign(
     data: Labelled, fitted: Fitted, bundle: Bundle
 ) -> None:

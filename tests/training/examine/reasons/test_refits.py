@@ -46,7 +46,7 @@ def test_the_same_fit_again_is_the_served_model(
     assert other.policy.version == "another"
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_other_models_agree_less_the_more_differs(origin: Origin, cuts: CutReasons) -> None:
     models = [model for _, model in fit_models(origin.data, CONFIG, refits=2)][1:]
     table = measure_stability(cuts, origin, models, seeds=2)
