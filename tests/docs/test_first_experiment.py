@@ -98,7 +98,7 @@ def demo_commands() -> str:
 @pytest.mark.parametrize(
     "accounts",
     [
-        6_000,
+        8_000,
         pytest.param(SimulationConfig().accounts, marks=pytest.mark.torture),
     ],
 )
