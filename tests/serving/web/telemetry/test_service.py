@@ -17,6 +17,7 @@ from serving.operations.client import settings_for, start_service
 from serving.operations.pack import store
 from serving.schemas import examples
 from serving.storage.settings import read_settings
+from serving.web.telemetry.state import EVENTS
 from tests.golden.remake import BUNDLE
 from tests.support.each import each
 from tests.support.exported import exported_names
@@ -72,6 +73,8 @@ def ran(bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 # A series with labels is there from its first value on, and this service has no challenger.
 OF_CHALLENGER = {"clearline_shadow_decisions_total", "clearline_shadow_dropped_total"}
+# Those of a service whose lender has an endpoint for events.
+OF_EVENTS = {f"clearline_events_{name}" for name in EVENTS}
 
 
 def test_routes_and_decisions_are_counted(ran: Ran) -> None:
@@ -103,8 +106,9 @@ def test_bentoml_counts_no_requests(ran: Ran) -> None:
 def test_the_service_exports_every_series(ran: Ran) -> None:
     """The names by which rules and board are checked are those of a service that runs."""
     found = set(re.findall(r"^(clearline_\w+)", ran.metrics, re.MULTILINE))
-    assert found | OF_CHALLENGER == set(exported_names())
-    assert not found & OF_CHALLENGER
+    of_others = OF_CHALLENGER | OF_EVENTS
+    assert found | of_others == set(exported_names())
+    assert not found & of_others
 
 
 def test_the_trace_is_answered_stored_logged_and_exported(ran: Ran) -> None:
