@@ -33,6 +33,7 @@ from serving.operations.pack import store
 from serving.schemas import examples
 from serving.storage.database import Database
 from tests.golden.remake import BUNDLE
+from tests.support.clients import Clients
 from tests.support.each import each
 from tests.support.records import settings_in
 from tests.support.served import FAST, to_be_killed
@@ -130,33 +131,22 @@ class Service:
         return [one for one in children if "_bentoml_impl.worker.service" in one.cmdline()]
 
 
-class Clients:
-    """Threads that send decisions until the block ends, and keep each answer that they got."""
+class Caller:
+    """Sends decisions, whatever is answered, and keeps each answer that it got."""
 
     def __init__(self, service: Service, key: str) -> None:
         self.answers: list[bytes] = []
-        self._service, self._over = service, threading.Event()
+        self._service = service
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        self._threads = [threading.Thread(target=self._send) for _ in range(CLIENTS)]
-
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def wait_for_some(self) -> None:
         """Return when some more answers have come: the service serves."""
         enough = len(self.answers) + MIN_ANSWERS
         wait_for(lambda: len(self.answers) >= enough, "the service does not answer")
 
-    def _send(self) -> None:
+    def send(self, _: int, over: threading.Event) -> None:
         with httpx.Client(headers=self._headers, timeout=10, trust_env=False) as client:
-            while not self._over.is_set():
+            while not over.is_set():
                 try:
                     response = client.post(f"{self._service.url}/v1/decisions", content=ONE)
                 except httpx.HTTPError:
@@ -195,22 +185,22 @@ def kill_in_any_order(
     with run_postgresql() as database:
         with open_audit_log(settings_in(folder, database.address), create=True) as log:
             key, _ = keys.create(log.database, log.secrets, "lender", ["score"], FAST)
-        with (
-            closing(Service(folder, service, database.address)) as running,
-            Clients(running, key) as clients,
-        ):
+        with ExitStack() as stack:
+            running = stack.enter_context(closing(Service(folder, service, database.address)))
+            caller = Caller(running, key)
+            stack.enter_context(Clients(CLIENTS, caller.send))
             kill_one = {
                 "supervisor": running.kill_supervisor,
                 "worker": running.kill_worker,
                 "postgresql": database.kill,
             }
             for _ in range(kills):
-                clients.wait_for_some()
+                caller.wait_for_some()
                 kill_one[drawn.choice(victims)]()
                 running.wait_until_ready()
-            clients.wait_for_some()
+            caller.wait_for_some()
         assert running.left_over() == []
-        return len(clients.answers), count_missing(folder, database.address, clients.answers)
+        return len(caller.answers), count_missing(folder, database.address, caller.answers)
 
 
 def count_missing(folder: Path, address: str, answers: Sequence[bytes]) -> int:

@@ -24,6 +24,7 @@ from serving.operations.pack import store
 from serving.schemas import examples
 from tests.golden.remake import BUNDLE
 from tests.support.balancer import SECONDS_BETWEEN_LOOKS, balance
+from tests.support.clients import Clients
 from tests.support.records import settings_in
 from tests.support.served import AS_DEPLOYED, FAST
 
@@ -39,34 +40,23 @@ def stored(bentoml_home: Path) -> str:
     return store(BUNDLE)
 
 
-class Clients:
-    """Threads that send one decision after the other to a proxy, and count the statuses."""
+class Caller:
+    """Sends one decision after the other to a proxy, and counts the statuses."""
 
     def __init__(self, url: str, key: str) -> None:
         self.statuses: Counter[int] = Counter()
-        self._url, self._over = url, threading.Event()
+        self._url = url
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        self._threads = [threading.Thread(target=self._send) for _ in range(CLIENTS)]
 
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, answers: int) -> None:
+    def wait_for(self, answers: int, clients: Clients) -> None:
         """Return when there were so many answers."""
         while self.statuses.total() < answers:
-            assert any(thread.is_alive() for thread in self._threads), self.statuses
+            assert clients.all_send, self.statuses
             time.sleep(0.05)
 
-    def _send(self) -> None:
+    def send(self, _: int, over: threading.Event) -> None:
         with httpx.Client(base_url=self._url, headers=self._headers, timeout=SECONDS) as client:
-            while not self._over.is_set():
+            while not over.is_set():
                 self.statuses[client.post("/v1/decisions", content=ONE).status_code] += 1
 
 
@@ -96,7 +86,8 @@ def restart_in_turn(root: Path, rounds: int, drain: float, requests: int = 50) -
 
         services = [start(folder) for folder in folders]
         balancer = stack.enter_context(balance([url for url, _ in services]))
-        with Clients(balancer.address, key) as clients:
+        caller = Caller(balancer.address, key)
+        with Clients(CLIENTS, caller.send) as clients:
             for number in range(rounds * len(services)):
                 place = number % len(services)
                 process = services[place][1]
@@ -104,8 +95,8 @@ def restart_in_turn(root: Path, rounds: int, drain: float, requests: int = 50) -
                 process.wait(SECONDS)
                 services[place] = start(folders[place])
                 balancer.urls[place] = services[place][0]
-                clients.wait_for(requests * (number + 1))
-    return clients.statuses
+                caller.wait_for(requests * (number + 1), clients)
+    return caller.statuses
 
 
 @pytest.mark.torture

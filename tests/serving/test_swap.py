@@ -36,6 +36,7 @@ from serving.storage.bundles.store import resolve
 from serving.storage.settings import read_settings
 from tests.golden.remake import BUNDLE
 from tests.support.bundles import DAMAGES, store_damaged, write_variant
+from tests.support.clients import Clients
 from tests.support.each import each
 from tests.support.served import AS_DEPLOYED, local_headers
 
@@ -53,31 +54,19 @@ class Answered(NamedTuple):
     body: bytes
 
 
-class Clients:
-    """Threads that send decisions and batches until the block ends, and keep the answers."""
+class Caller:
+    """Sends decisions and batches, and keeps the answers."""
 
     def __init__(self, url: str, headers: dict[str, str], requests: list[dict[str, Any]]) -> None:
         self.answers: list[Answered] = []
         self._url, self._headers, self._requests = url, headers, requests
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(CLIENTS)]
 
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _send(self, seed: int) -> None:
+    def send(self, seed: int, over: threading.Event) -> None:
         drawn = random.Random(seed)
         with httpx.Client(
             base_url=self._url, headers=self._headers, timeout=SECONDS, trust_env=False
         ) as client:
-            while not self._over.wait(_PAUSE):
+            while not over.wait(_PAUSE):
                 if drawn.random() < 0.1:
                     self._send_batch(client)
                 else:
@@ -128,10 +117,10 @@ class Running(NamedTuple):
         return worker
 
     @property
-    def clients(self) -> Clients:
-        """Clients of it, which have not begun."""
+    def caller(self) -> Caller:
+        """A client of it."""
         headers = local_headers(self.place) | {"content-type": "application/json"}
-        return Clients(self.url, headers, golden_requests())
+        return Caller(self.url, headers, golden_requests())
 
     @property
     def log(self) -> str:
@@ -255,17 +244,18 @@ def test_bundles_are_taken_over_under_load(
 ) -> None:
     first = running.ask()
     digests = store_variants(running.place, min(swaps - 1, 7))
-    with running.clients as clients:
+    caller = running.caller
+    with Clients(CLIENTS, caller.send):
         memory = swap(running, [*digests, first], swaps, refusals)
-    statuses = Counter(answered.status for answered in clients.answers)
+    statuses = Counter(answered.status for answered in caller.answers)
     assert set(statuses) == {200}, statuses
-    by_bundle = check_answers(clients.answers)
+    by_bundle = check_answers(caller.answers)
     assert set(by_bundle) >= {first, *digests}
     outcomes = running.folder.outcomes()
     assert (outcomes.taken, outcomes.refused) == (swaps, refusals)
     assert running.log.count("decides from now on") == swaps
     # Eight bundles in turn, of which five stay: once they do, nothing grows by another swap.
-    figures = {"answers": len(clients.answers), "megabytes": memory}
+    figures = {"answers": len(caller.answers), "megabytes": memory}
     (running.place / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
     assert memory[-1] - memory[len(memory) // 5] < 30
 
