@@ -92,6 +92,7 @@ def check_notices(audit_log: AuditLog, own: Book, answers: dict[str, Answer]) ->
 
 def check_record(audit_log: AuditLog, own: Book) -> None:
     """The record remembers of each account what the answers left."""
+    limits = own.limits
     for start in range(0, len(own.names), ACCOUNTS_A_QUERY):
         names = own.names[start : start + ACCOUNTS_A_QUERY]
         priors = audit_log.reader.priors(LENDER.tenant, names)
@@ -105,4 +106,4 @@ def check_record(audit_log: AuditLog, own: Book) -> None:
         assert found == expected
         for name, prior in found.items():
             if prior.cuts:
-                assert prior.limit_in_force == own.limits[name], name
+                assert prior.limit_in_force == limits[name], name

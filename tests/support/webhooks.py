@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from serving.storage.settings import StorageSettings
+
 SECRET = b"s" * 32
 NEW_SECRET = b"n" * 32
 _PORTS = 10_000, 16_000
@@ -116,6 +118,20 @@ def running_app(
     finally:
         server.shutdown()
         server.server_close()
+
+
+def write_endpoints(settings: StorageSettings, port: int, tenant: str) -> Path:
+    """The file of an endpoint ``app`` at this port, where ``deliver`` looks for it."""
+    file = settings.secrets.with_name("events.toml")
+    lines = (
+        "[endpoints.app]",
+        f'tenant = "{tenant}"',
+        f'secrets = ["whsec_{base64.b64encode(SECRET).decode()}"]',
+        f'url = "http://127.0.0.1:{port}/hooks"',
+    )
+    file.write_text("\n".join(lines), "utf-8")
+    file.chmod(0o600)
+    return file
 
 
 def read_received(file: Path) -> list[Received]:

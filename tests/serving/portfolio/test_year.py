@@ -24,19 +24,14 @@ from serving.operations.export import export
 from serving.portfolio.recorded.proof import check_run
 from serving.storage.settings import StorageSettings
 from serving.storage.timestamps import encode_time
-from tests.support.book_checks import (
-    CHANGES,
-    check_changes,
-    check_notices,
-    check_record,
-    expected_due,
-    list_due,
-)
+from tests.support.book_checks import check_changes, check_notices
 from tests.support.each import each
 from tests.support.monthly_portfolio import PortfolioBook
 from tests.support.monthly_run import Answer, Book
 from tests.support.records import settings_in
+from tests.support.simulated_year import MONTHS, Month, live_year
 from tests.support.submissions import LENDER
+from tests.support.told_events import App
 from training.examine.truth.population import (
     ExamineConfig,
     Population,
@@ -44,7 +39,7 @@ from training.examine.truth.population import (
     simulation_of,
 )
 
-MONTHS = 12
+MONTHS_A_QUARTER = 3  # in the first month of each, the app is down
 SIZES = [
     pytest.param(300, id="300", marks=pytest.mark.slow),
     pytest.param(1500, id="1500", marks=pytest.mark.torture),
@@ -81,27 +76,24 @@ def book(
 
 
 @pytest.mark.parametrize("population", SIZES, indirect=True)
-def test_book_decisions_record_and_notices_agree_through_a_year(
+def test_book_decisions_record_notices_and_events_agree_through_a_year(
     book: PortfolioBook, audit_log: AuditLog, settings: StorageSettings
 ) -> None:
-    actions: Counter[str] = Counter()
-    for _ in range(MONTHS):
-        book.live_month()
-        before, due = book.limits, expected_due(book)
-        assert sorted(list_due(audit_log, book.today)) == due, f"due in {book.as_of}"
-        answers = book.decide()
-        check_changes(book, answers, before)
-        check_notices(audit_log, book, answers)
-        check_record(audit_log, book)
-        check_files(book, answers, before)
-        check_entries(audit_log, book, answers)
-        check_still_due(audit_log, book, answers)
+    app = App(settings)
+    for number, month in enumerate(live_year(book, audit_log)):
+        check_files(book, month)
+        check_entries(audit_log, book, month.answers)
+        check_report(book, month)
         assert list(check_run(book.decisions, settings)) == []
-        actions += Counter(answer["action"] for answer in answers.values())
-    for action in each(("keep", *CHANGES)):
-        assert actions[action] > 0, actions
+        assert app.expect(audit_log, book, month.answers) > 0, book.as_of
+        if number % MONTHS_A_QUARTER == 0:
+            app.fail_to_deliver()
+        else:
+            app.deliver()
+            app.check(app.received)
     assert verify(audit_log.database.reading, audit_log.secrets, settings.checkpoints).count == 0
-    check_that_faults_are_found(audit_log, book, answers, before)
+    check_that_faults_are_found(audit_log, book, month)
+    check_that_faults_of_events_are_found(app)
 
 
 @pytest.mark.torture
@@ -121,13 +113,17 @@ def test_the_year_of_the_portfolio_is_that_of_the_endpoint(
             assert book.remembered.keys() == online.remembered.keys(), book.as_of
 
 
-def check_files(book: PortfolioBook, answers: dict[str, Answer], before: dict[str, float]) -> None:
-    """The rows, the sums of the manifest and the printed report are those of the book."""
+def check_files(book: PortfolioBook, month: Month) -> None:
+    """The rows and the sums of the manifest are those of the book."""
+    answers = month.answers
     limits = dict(book.table.select("account_id", "new_limit").iter_rows())
-    assert limits == {name: book.limits[name] for name in answers}
+    in_force = book.limits
+    assert limits == {name: in_force[name] for name in answers}
     assert set(limits) == {book.names[row] for row in book.is_open.nonzero()[0].tolist()}
     totals = book.manifest["totals"]
-    for name, by_account in each([("limit_before", before), ("limit_after", book.limits)]):
+    for name, by_account in each(
+        [("limit_before", month.limits_before), ("limit_after", in_force)]
+    ):
         expected = math.fsum(by_account[account] for account in answers)
         assert math.fsum(one[name] for one in totals) == pytest.approx(expected, abs=0.005)
     counts = Counter(answer["action"] for answer in answers.values())
@@ -136,7 +132,6 @@ def check_files(book: PortfolioBook, answers: dict[str, Answer], before: dict[st
         told[one["action"]] += one["accounts"]
     assert told == counts
     assert (book.manifest["accounts"], book.manifest["overtaken"]) == (len(answers), 0)
-    assert f"recorded   {book.manifest['recorded']:,} decisions" in book.report
 
 
 def check_entries(audit_log: AuditLog, book: PortfolioBook, answers: dict[str, Answer]) -> None:
@@ -157,29 +152,47 @@ def check_entries(audit_log: AuditLog, book: PortfolioBook, answers: dict[str, A
     assert set(plain["action"]) <= {"keep"}
 
 
-def check_still_due(audit_log: AuditLog, book: PortfolioBook, answers: dict[str, Answer]) -> None:
-    """Whoever was due and has a statement was decided on; the report counts the others."""
-    left = list_due(audit_log, book.today)
-    assert sorted(left) == expected_due(book), f"still due in {book.as_of}"
-    for name in set(left) & answers.keys():
-        assert answers[name]["action"] == "review", name
-    assert book.manifest["still_due"] == len(left)
-    assert ("still due" in book.report) == bool(left)
+def check_report(book: PortfolioBook, month: Month) -> None:
+    """The command printed what it stored, and whom it left due."""
+    assert f"recorded   {book.manifest['recorded']:,} decisions" in book.report
+    assert book.manifest["still_due"] == len(month.still_due)
+    assert ("still due" in book.report) == bool(month.still_due)
 
 
-def check_that_faults_are_found(
-    audit_log: AuditLog, book: PortfolioBook, answers: dict[str, Answer], before: dict[str, float]
-) -> None:
+def check_that_faults_are_found(audit_log: AuditLog, book: PortfolioBook, month: Month) -> None:
     """The control: one limit of the book that differs, and one notice that is not listed."""
-    check_files(book, answers, before)
-    with_notice = [answer for answer in answers.values() if answer["notice"] is not None]
-    told = with_notice[0]
+    answers = month.answers
+    check_files(book, month)
+    told = next(answer for answer in answers.values() if answer["notice"] is not None)
     without = answers | {told["account_id"]: told | {"notice": None}}
     with pytest.raises(AssertionError):
         check_notices(audit_log, book, without)
     row = book.names.index(told["account_id"])
     book.in_force.limit[row] += 1.0
     with pytest.raises(AssertionError):
-        check_files(book, answers, before)
+        check_files(book, month)
     with pytest.raises(AssertionError):
-        check_changes(book, answers, before)
+        check_changes(book, answers, month.limits_before)
+
+
+def check_that_faults_of_events_are_found(app: App) -> None:
+    """The control: an event lost, one with the id of another, two exchanged, and a plain keep's."""
+    received = app.received
+    app.check(received)
+    last = received[-1]
+    decision_id = last.content["data"]["decision_id"]
+    of_decision = [decision_id in one.body for one in received]
+    first = received[of_decision.index(True)]
+    exchanged = {first: last, last: first}
+    kept = replace(first, event_id="kept", body=first.body.replace(decision_id, "kept"))
+    other = replace(last, body=last.body.replace(decision_id, "another"))
+    for faulty in each(
+        [
+            received[:-1],
+            [*received, other],
+            [exchanged.get(one, one) for one in received],
+            [*received, kept],
+        ]
+    ):
+        with pytest.raises(AssertionError):
+            app.check(faulty)

@@ -17,21 +17,11 @@ from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.operations.export import ExportedDecision, export
 from serving.storage.timestamps import encode_time
-from tests.support.book_checks import (
-    CHANGES,
-    check_changes,
-    check_notices,
-    check_record,
-    expected_due,
-    list_due,
-)
-from tests.support.each import each
 from tests.support.monthly_run import Answer, Book
 from tests.support.records import settings_in
+from tests.support.simulated_year import live_year
 from tests.support.submissions import LENDER
 from training.examine.truth.population import ExamineConfig, draw_population, simulation_of
-
-MONTHS = 12
 
 
 @pytest.fixture(
@@ -55,24 +45,8 @@ def test_book_record_and_export_agree_through_a_year(
     book: tuple[Book, AuditLog],
 ) -> None:
     own, audit_log = book
-    actions: Counter[str] = Counter()
-    for _ in range(MONTHS):
-        own.live_month()
-        before, due = own.limits, expected_due(own)
-        assert sorted(list_due(audit_log, own.today)) == due, f"due in {own.as_of}"
-        answers = own.decide()
-        check_changes(own, answers, before)
-        check_notices(audit_log, own, answers)
-        check_record(audit_log, own)
-        check_export(audit_log, own, answers)
-        left = list_due(audit_log, own.today)
-        assert sorted(left) == expected_due(own), f"still due in {own.as_of}"
-        # Whoever was due and has a statement was decided on; a person has the referred ones.
-        for name in set(left) & answers.keys():
-            assert answers[name]["action"] == "review", name
-        actions += Counter(answer["action"] for answer in answers.values())
-    for action in each(("keep", *CHANGES)):
-        assert actions[action] > 0, actions
+    for month in live_year(own, audit_log):
+        check_export(audit_log, own, month.answers)
 
 
 def check_export(audit_log: AuditLog, own: Book, answers: dict[str, Answer]) -> None:
@@ -81,7 +55,8 @@ def check_export(audit_log: AuditLog, own: Book, answers: dict[str, Answer]) -> 
     lines = list(export(audit_log.reader, since, None, LENDER.tenant, with_request=True))
     assert len(lines) == len(answers)
     limits = {_account(line): line.new_limit for line in lines}
-    assert limits == {name: own.limits[name] for name in answers}
+    in_force = own.limits
+    assert limits == {name: in_force[name] for name in answers}
     assert Counter(line.action for line in lines) == Counter(
         answer["action"] for answer in answers.values()
     )

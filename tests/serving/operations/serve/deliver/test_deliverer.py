@@ -35,6 +35,7 @@ from tests.support.webhooks import (
     free_port,
     read_received,
     running_app,
+    write_endpoints,
 )
 
 LATER = datetime.datetime(2999, 1, 1, tzinfo=datetime.UTC)
@@ -147,7 +148,7 @@ def test_a_refused_event_is_set_aside_and_can_be_sent_again(
         return refuses["status"] if "d-refused" in received.event_id else 204
 
     with running_app(stored, answer) as port:
-        file = write_file(at_hand, port)
+        file = write_endpoints(at_hand, port, "lender")
         assert main(["deliver", "--once"]) == 0
         refused = decision("a", "restore", (1.0, 2.0), due=None)
         append(record, [replace(refused, entry_id="d-refused", subject="d-refused")])
@@ -171,21 +172,6 @@ def test_a_refused_event_is_set_aside_and_can_be_sent_again(
         "decision_made_d-refused",
         "limit_restored_d-refused",
     ]
-
-
-def write_file(settings: StorageSettings, port: int) -> Path:
-    """The file of an endpoint, where the command looks for it."""
-    file = settings.secrets.with_name("events.toml")
-    secret = "whsec_" + "c3Nz" * 10 + "c3M="
-    lines = (
-        "[endpoints.app]",
-        'tenant = "lender"',
-        f'secrets = ["{secret}"]',
-        f'url = "http://127.0.0.1:{port}/hooks"',
-    )
-    file.write_text("\n".join(lines), "utf-8")
-    file.chmod(0o600)
-    return file
 
 
 def test_an_app_that_is_slow_with_one_account_gets_the_others(
