@@ -9,7 +9,12 @@ import attrs
 import bentoml
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api.bento import OpenAPISpecification, count_workers, without_request_metrics
+from serving.api.bento import (
+    DirectEndpoints,
+    OpenAPISpecification,
+    count_workers,
+    without_request_metrics,
+)
 from serving.api.openapi.document import document
 from serving.auth.gate import Gate, RealPath
 from serving.auth.routes import route_template
@@ -52,8 +57,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
 
         BentoML answers in its place and cancels the request, so it must not be first.
         """
-        deadline = BATCH_DEADLINES * read_settings().deadline
-        self.config["traffic"] = {"timeout": deadline + _SECONDS_AFTER_DEADLINE}
+        self.config["traffic"] = {"timeout": _longest_wait()}
         super().inject_config()
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
@@ -63,7 +67,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         keep_whole_targets()
         start_telemetry()  # before the gate logs
         app = without_request_metrics(super().to_asgi(is_main))
-        gate = Gate(_StatingBundle(app))
+        gate = Gate(_StatingBundle(DirectEndpoints(app, self, _longest_wait())))
         return Watch(gate, route_template, gate.refusal)
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
@@ -89,3 +93,8 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
     def openapi_spec(self) -> OpenAPISpecification:
         """What ``/docs.json`` returns: see :mod:`serving.api.openapi.document`."""
         return document(self)
+
+
+def _longest_wait() -> float:
+    """Return after how many seconds an endpoint is cancelled, later than by its own deadline."""
+    return BATCH_DEADLINES * read_settings().deadline + _SECONDS_AFTER_DEADLINE

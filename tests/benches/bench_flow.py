@@ -6,17 +6,12 @@ Figures that are compared are measured in the same run.
 from __future__ import annotations
 
 import datetime
-import json
 import operator
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import lightgbm as lgb
 import numpy as np
 import polars as pl
@@ -27,16 +22,12 @@ from features.catalogue import CATALOGUE, MODEL_FEATURES
 from features.schema import check
 from features.types import Matrix
 from features.window import Window, lay_out
-from serving.auth.local_token import read_token
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
 from serving.decision.policy.since_last import Earlier
-from serving.operations.client import start_service
 from tests.support.feature_oracle import values_by_verbs
 from tests.support.memory import remembered
-from tests.support.paths import ROOT
 from tests.training.conftest import STORE_WARNINGS
-from training.data import sample_request
 from training.data.config import DataConfig
 from training.data.dataset import load as load_data
 from training.data.labels import Labelled, label_accounts
@@ -49,7 +40,6 @@ from training.fit.fit import lightgbm_parameters, train_booster
 from training.tracking.store import Store, temporary_folder
 
 pytestmark = [pytest.mark.benchmark(disable_gc=True), *STORE_WARNINGS]
-REQUESTS = 400
 WHOLE_FITS = 10  # pairs
 
 
@@ -179,44 +169,3 @@ def test_decide_in_process_since_last(
     assert decide(window, champion, decided_at, earlier=earlier).since_last is not None
     benchmark(decide, window, champion, decided_at, earlier=earlier)
     benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
-
-
-@pytest.fixture(params=["empty_bentoml_endpoint", "clearline"])
-def address(
-    request: pytest.FixtureRequest,
-    champion_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[str]:
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # In its own process: BentoML remembers the home that it saw first.
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder)),
-            *("--force", "a benchmark", "--no-bento"),
-        ],
-        check=True,
-    )
-    service = (
-        "tests.benches.empty_service:Empty"
-        if request.param.startswith("empty")
-        else "serving.service:LimitReduction"
-    )
-    with start_service(tmp_path / "log", service) as url:
-        yield url
-
-
-def test_http(benchmark: Any, address: str, window: pl.DataFrame, tmp_path: Path) -> None:
-    body = json.dumps(sample_request.request(window)).encode()
-    headers = {"content-type": "application/json"}
-    if token := read_token(tmp_path / "record.db.token"):  # the empty service has none
-        headers["authorization"] = f"Bearer {token}"
-    with httpx.Client(base_url=address, headers=headers) as client:
-
-        def post() -> int:
-            return client.post("/v1/decisions", content=body).status_code
-
-        assert post() == 200
-        benchmark.pedantic(post, rounds=REQUESTS, warmup_rounds=50)
-    benchmark.extra_info |= {"rows": 1, "unit": "requests"}

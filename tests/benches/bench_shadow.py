@@ -20,7 +20,7 @@ import pytest
 from serving.decision.bundle import Bundle
 from serving.operations.client import start_service
 from serving.operations.pack import store
-from tests.benches.bench_record import ACCOUNT, Caller
+from tests.benches.bench_http import ACCOUNT, Caller
 from tests.support.other_bundles import golden_rows, write_other_bundle
 from tests.support.paths import GOLDEN
 from tests.support.records import golden
