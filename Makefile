@@ -58,9 +58,10 @@ WAITING := -n 3 $(TOGETHER)
 # A quarter of the drawn examples, where one waits; `make check` and `make thorough` draw all.
 BRIEF := --hypothesis-profile=brief
 
-# On the committed golden bundle: no fit, no simulation, no service, no database.  A plain `pytest` runs the same tests.
+# On the committed golden bundle: no fit, no simulation, no service, no database, no search for advice.  A plain `pytest` runs
+# the same tests.
 FAST := "not integration and not slow and not torture and not checked"
-# With those that need a database or the search for advice.
+# With those that need a database, the search for advice or the libraries of training.
 CHECKED := "not integration and not slow and not torture"
 test-fast: install
 	$(BIN)/python -m pytest -m $(FAST) $(PARALLEL) $(BRIEF)

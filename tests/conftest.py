@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,15 +49,17 @@ INTEGRATION_PLACES = (
     "tests/docs",
     "tests/serving/api/shadow",
     "tests/serving/audit_log",
+    "tests/serving/auth/test_direct_client.py",
+    "tests/serving/decision/reasons/test_amounts.py",
+    "tests/serving/decision/reasons/test_vector.py",
     "tests/serving/decision/test_damaged_bundles.py",
+    "tests/serving/decision/test_memory.py",
     "tests/serving/operations",
     "tests/serving/portfolio",
+    "tests/serving/schemas/test_answer_bytes.py",
     "tests/serving/storage",
-    "tests/serving/test_environment.py",
-    "tests/serving/test_no_pickle.py",
-    "tests/serving/test_service.py",
-    "tests/serving/test_start.py",
-    "tests/serving/test_taiwan_flow.py",
+    "tests/serving/test_",
+    "tests/serving/web/telemetry/test_service.py",
     "tests/serving/web/test_raw_http.py",
     "tests/serving/web/test_shutdown.py",
     "tests/test_locales.py",
@@ -65,31 +69,84 @@ INTEGRATION_PLACES = (
     "tests/training/data/simulate",
     "tests/training/data/test_censoring.py",
     "tests/training/data/test_sample_request.py",
+    "tests/training/evaluate/test_coverage.py",
+    "tests/training/evaluate/test_holdout.py",
+    "tests/training/evaluate/test_nudges.py",
+    "tests/training/evaluate/test_unseen_accounts.py",
     "tests/training/examine",
     "tests/training/fit",
     "tests/training/release/monitor/test_estimate.py",
+    "tests/training/release/monitor/test_monitor.py",
+    "tests/training/release/report/test_report.py",
+    "tests/training/release/test_promote.py",
     "tests/training/test_cli.py",
     "tests/training/tracking/test_decision_model.py",
     "tests/training/tracking/test_runs.py",
     "tests/training/tracking/test_store.py",
     "tests/training/tune",
 )
-# Fast ones that a plain ``pytest`` leaves to `make check` and `make test`: with a database, or with
-# the search for advice and the policy's loops, which take longest to compile.
+# Fast ones that a plain ``pytest`` leaves to `make check` and `make test`: with a database; with
+# the search for advice, whose loops take longest to compile; what training computes, for which two
+# seconds of libraries are loaded; what the code and the files of deploy/ look like, as ruff does.
 CHECKED_PLACES = (
+    "docs/modelling",
+    "tests/deploy/test_",
     "tests/serving/api/test_",
     "tests/serving/auth/test_gate.py",
     "tests/serving/auth/test_keys.py",
     "tests/serving/decision/advice",
     "tests/serving/decision/policy/test_compiled.py",
+    "tests/serving/decision/scoring/test_lightgbm_import.py",
+    "tests/serving/decision/scoring/test_shap_oracle.py",
     "tests/serving/reviews",
-    "tests/training/release/test_answers.py",
+    "tests/serving/schemas/test_imports.py",
+    "tests/test_global_state.py",
+    "tests/test_notebook.py",
+    "tests/test_structure.py",
+    "tests/training/data/test_imports.py",
+    "tests/training/evaluate",
+    "tests/training/release",
+    "tests/training/test_",
+    "tests/training/tracking",
+    "training/api.py",
+    "training/cli.py",
+    "training/cluster.py",
+    "training/compare",
+    "training/evaluate",
+    "training/examine",
+    "training/fit",
+    "training/release",
+    "training/tracking",
+    "training/tune",
 )
-# Modules that cannot be imported.
-collect_ignore = ["support/absent"]
-LEFT_OUT = INTEGRATION_PLACES + CHECKED_PLACES
-FAST = "not integration and not slow and not torture and not checked"
+# Modules that cannot be imported, and the tests of `make bench`, which names their folder.
+collect_ignore = ["support/absent", "benches"]
+CHECKED = "not integration and not slow and not torture"
+FAST = f"{CHECKED} and not checked"
 NAMED = "not slow and not torture"
+
+
+# The places that have none of these tests.
+LEFT_OUT = {FAST: INTEGRATION_PLACES + CHECKED_PLACES, CHECKED: INTEGRATION_PLACES}
+
+
+class OnlyWhatHasTests:
+    """Leaves files out of the collection that would be imported for nothing.
+
+    A plugin, because a hook of this module would be asked about tests/ alone.
+    """
+
+    @staticmethod
+    def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+        """True for a place without tests of this run, and for a module without any; None is
+        pytest's own rule.
+        """
+        place = collection_path.relative_to(ROOT).as_posix()
+        if place.startswith(LEFT_OUT.get(config.option.markexpr, ())):
+            return True
+        if collection_path.suffix != ".py" or collection_path.name.startswith(("test_", "bench_")):
+            return None
+        return None if ">>>" in collection_path.read_text("utf-8") else True
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -97,18 +154,27 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.option.markexpr:
         whole = config.args_source is not pytest.Config.ArgsSource.ARGS
         config.option.markexpr = FAST if whole else NAMED
+    config.pluginmanager.register(OnlyWhatHasTests())
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The fast tests are collected without the places that have none; None is pytest's own rule."""
-    place = collection_path.relative_to(ROOT).as_posix()
-    left_out = config.option.markexpr == FAST and place.startswith(LEFT_OUT)
-    return True if left_out else None
+def load_lightgbm_alone() -> None:
+    """Import LightGBM as the service does, without libraries that take a second to load.
+
+    None of the fast tests uses them; see serving/decision/scoring/lightgbm_import.py.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("pandas", "sklearn"):
+            patch.setitem(sys.modules, name, None)
+        importlib.import_module("lightgbm")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Imports and the collection make what stays: looking for garbage costs them a second."""
+    option = session.config.option
+    only_hands_out = getattr(option, "tx", None) and not hasattr(session.config, "workerinput")
+    if option.markexpr == FAST and not only_hands_out:
+        load_lightgbm_alone()
     gc.disable()
     try:
         return (yield)

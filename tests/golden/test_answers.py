@@ -20,8 +20,7 @@ import polars as pl
 import pytest
 
 from serving.api.answers import AnsweredDecision, Basis, answer_requests
-from serving.decision.bundle import Bundle
-from serving.decision.golden import load
+from serving.decision.bundle import Bundle, read
 from serving.decision.ids import UNKEYED
 from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.decision import Request
@@ -55,7 +54,7 @@ def bodies() -> list[dict[str, Any]]:
 
 @cache
 def golden() -> Bundle:
-    return load(GOLDEN)
+    return read(GOLDEN)
 
 
 @cache

@@ -10,18 +10,18 @@ import sys
 import pytest
 
 from serving.decision.golden import load
-from tests.golden.remake import BUNDLE
-from tests.support.paths import ROOT
+from tests.support.paths import GOLDEN, ROOT
 
 
+@pytest.mark.checked  # loading compiles the loops of advice
 def test_the_golden_bundle_answers_as_it_did() -> None:
     """``load`` verifies every byte and runs the golden rows; a changed answer is a BundleError."""
-    bundle = load(BUNDLE)
-    assert bundle.digest == (BUNDLE / "bundle.sha256").read_text(encoding="utf-8").strip()
+    bundle = load(GOLDEN)
+    assert bundle.digest == (GOLDEN / "bundle.sha256").read_text(encoding="utf-8").strip()
 
 
 def test_its_rows_show_the_actions() -> None:
-    answers = json.loads((BUNDLE / "golden.json").read_text("utf-8"))["answers"]
+    answers = json.loads((GOLDEN / "golden.json").read_text("utf-8"))["answers"]
     assert len(answers) >= 8
     assert {"keep", "reduce", "review", "suspend"} <= {answer["action"] for answer in answers}
 
@@ -42,7 +42,7 @@ print(before, [len(loop.signatures) for loop in loops])
 @pytest.mark.integration
 def test_a_loaded_bundle_has_the_loops_of_advice_compiled() -> None:
     """In a process of its own: here other tests have compiled them."""
-    command = [sys.executable, "-c", LOADED, str(BUNDLE)]
+    command = [sys.executable, "-c", LOADED, str(GOLDEN)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     out = subprocess.check_output(command, env=environment, text=True)
     assert out.strip() == "[0, 0, 0, 0] [1, 1, 1, 1]"

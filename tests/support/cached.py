@@ -29,6 +29,7 @@ MAKERS = (
     "tests/conftest.py",
     "tests/training/conftest.py",
     "tests/support/cached.py",
+    "tests/support/small_fit.py",
 )
 LIBRARIES = ("lightgbm", "matplotlib", "mlflow", "numba", "numpy", "polars", "scipy", "shap")
 KEPT_FOR = 7 * 86_400  # seconds since a folder of another digest was last used

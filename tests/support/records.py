@@ -24,7 +24,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.storage.database import Database
 from serving.storage.settings import StorageSettings
-from tests.golden.remake import BUNDLE
+from tests.support.paths import GOLDEN
 
 NOW = datetime.datetime(2026, 11, 25, 8, 0, tzinfo=datetime.UTC)
 ACCOUNTS = 40
@@ -172,7 +172,7 @@ def at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorageSettings:
 
 @pytest.fixture(scope="session")
 def golden() -> Bundle:
-    return load(BUNDLE)
+    return load(GOLDEN)
 
 
 @pytest.fixture(scope="session")

@@ -11,30 +11,27 @@ import sqlite3
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 import pytest
 
-from serving.decision.bundle import Bundle
 from tests.support.cached import cached_folder
-from training.data.config import DataConfig
-from training.data.dataset import Source
-from training.data.labels import Labelled
-from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
-from training.examine.truth.population import (
-    ExamineConfig,
-    Population,
-    draw_population,
-    simulation_of,
-)
-from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
-from training.fit.config import FitConfig
-from training.fit.fit import Fitted
-from training.fit.run import FitReport, register_run, run_fit
-from training.tracking import runs
-from training.tracking.store import EXPERIMENT, Store
+
+# The fixtures import what they use themselves: the tests of the data, which are fast, read this
+# file too.
+if TYPE_CHECKING:
+    from serving.decision.bundle import Bundle
+    from training.data.config import DataConfig
+    from training.data.dataset import Source
+    from training.data.labels import Labelled
+    from training.examine.truth.cut_accounts import CutAccounts
+    from training.examine.truth.population import Population
+    from training.fit.bundle import BundleConfig
+    from training.fit.fit import Fitted
+    from training.fit.run import FitReport
+    from training.tracking.store import Store
 
 # What a module says that uses a store: its own ``pytestmark``, for the first test to ask makes the
 # store.
@@ -48,9 +45,6 @@ STORE_WARNINGS = [
         "ignore:The set_(bad|over|under) function will be deprecated:PendingDeprecationWarning"
     ),
 ]
-CONFIGS = (DataConfig(), FitConfig(trees=40), BundleConfig(reference_size=200))
-
-
 # Where MLflow keeps the absolute addresses of artefacts.
 _ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -71,6 +65,8 @@ class Kept(NamedTuple):
 @pytest.fixture(scope="session")
 def kept(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     """Only to be read; a test that writes takes :func:`another_store`."""
+    from training.fit.run import FitReport
+    from training.tracking.store import Store
 
     def make(folder: Path) -> None:
         # In a process of its own: MLflow remembers for its process where a run's artefacts are,
@@ -89,6 +85,10 @@ def kept(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
 
 def fit_into(simulated: Path, folder: Path) -> None:
     """A store with one fit in ``folder``, and the fit's report as JSON."""
+    from tests.support.small_fit import CONFIGS
+    from training.fit.run import run_fit
+    from training.tracking.store import Store
+
     report = run_fit(simulated, Store(folder / "a store"), CONFIGS)
     fields = asdict(report) | {"measures": report.measures.to_dict(as_series=False)}
     (folder / "report.json").write_text(json.dumps(fields), encoding="utf-8")
@@ -96,6 +96,8 @@ def fit_into(simulated: Path, folder: Path) -> None:
 
 def move_artifacts(folder: Path) -> None:
     """Point the addresses of artefacts, which MLflow keeps absolute, at a copied store's own."""
+    from training.tracking.store import EXPERIMENT
+
     with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
         [(made_at,)] = database.execute(
             "SELECT artifact_location FROM experiments WHERE name = ?", [EXPERIMENT]
@@ -114,6 +116,8 @@ def copy_of(store: Store, folder: Path) -> Store:
 
     Artefacts are those of the first store: MLflow keeps their addresses.
     """
+    from training.tracking.store import Store
+
     folder.mkdir()
     shutil.copy(store.folder / "mlflow.db", folder / "mlflow.db")
     return Store(folder)
@@ -130,13 +134,19 @@ def add_version(
     data: Labelled,
     source: Source,
     split: DataConfig | None = None,
-    bundle: BundleConfig = CONFIGS[2],
+    bundle: BundleConfig | None = None,
 ) -> str:
     """A version of a model that is fitted already, without the figures of a whole run; returns its
     number.
 
     ``split`` is what its run tells that the data were split by, if not what they were.
     """
+    from tests.support.small_fit import CONFIGS
+    from training.fit.bundle import FitResult, choose_references, make_parts
+    from training.fit.run import register_run
+    from training.tracking import runs
+
+    bundle = bundle or CONFIGS[2]
     result = FitResult(fitted, data, source, bundle)
     parts = make_parts(result, choose_references(fitted, data, bundle))
     with runs.start_run(store) as run:
@@ -155,12 +165,16 @@ def understated(fitted: Fitted, by: float) -> Fitted:
 @pytest.fixture(scope="session")
 def examined(simulated: Path) -> Population:
     """Another population of the session's simulation; its model cuts one account in 75."""
+    from training.examine.truth.population import ExamineConfig, draw_population, simulation_of
+
     return draw_population(simulation_of(simulated), ExamineConfig(accounts=7_500, seed=11))
 
 
 @pytest.fixture(scope="session")
 def cut_accounts(examined: Population, bundle: Bundle) -> CutAccounts:
     """Its accounts, about a hundred, whose limit the session's model cuts."""
+    from training.examine.truth.cut_accounts import find_cut_accounts
+
     return find_cut_accounts(examined, bundle)
 
 

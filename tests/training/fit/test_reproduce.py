@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept, copy_of
+from tests.support.small_fit import CONFIGS
+from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.__main__ import main
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from features.schema import StatementError
-from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept, copy_of
+from tests.support.small_fit import CONFIGS
+from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.fit.bundle import FitResult, choose_references, make_parts

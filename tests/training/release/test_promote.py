@@ -16,7 +16,8 @@ from serving.decision.scoring.score import logit
 from serving.operations.pack import PackError, fetch
 from tests.support.gates import small_book_gates, write_small_book_gates
 from tests.support.policies import POLICY_TEXT
-from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept, add_version, copy_of, understated
+from tests.support.small_fit import CONFIGS
+from tests.training.conftest import STORE_WARNINGS, Kept, add_version, copy_of, understated
 from training.__main__ import main
 from training.compare.models.compare import compare
 from training.compare.models.page import SECTIONS

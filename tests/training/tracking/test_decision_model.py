@@ -35,7 +35,8 @@ from serving.schemas.decision import Request
 from tests.support.each import each
 from tests.support.paths import ROOT
 from tests.support.served import as_requests
-from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept
+from tests.support.small_fit import CONFIGS
+from tests.training.conftest import STORE_WARNINGS, Kept
 from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.data.sample_request import hold_out

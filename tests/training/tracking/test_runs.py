@@ -25,7 +25,8 @@ from features.catalogue import MODEL_FEATURES
 from features.schema import PRODUCTS
 from serving.decision.golden import load
 from tests.support.paths import ROOT
-from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept
+from tests.support.small_fit import CONFIGS
+from tests.training.conftest import STORE_WARNINGS, Kept
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled

@@ -14,8 +14,7 @@ import pytest
 from features.build import build
 from features.catalogue import BY_NAME
 from features.schema import check
-from serving.decision.bundle import Bundle
-from serving.decision.golden import load
+from serving.decision.bundle import Bundle, read
 from serving.decision.pipeline import advise_many, decide, decide_many, stages
 from serving.decision.policy.since_last import Earlier, SinceLast, describe_rise
 from serving.decision.result import AdviceOptions, Decision
@@ -50,7 +49,7 @@ STATEMENTS = ROOT / "tests" / "golden" / "answers" / "statements.parquet"
 
 @cache
 def golden() -> Bundle:
-    return cut_more(load(GOLDEN))
+    return cut_more(read(GOLDEN))
 
 
 @cache
@@ -253,6 +252,7 @@ def test_a_cut_off_of_1_that_stayed_is_no_change() -> None:
         assert decision.since_last is None
 
 
+@pytest.mark.checked
 def test_there_is_no_distance_to_a_cut_off_of_1() -> None:
     asked = statements().filter(pl.col("account_id").is_in(list(earlier())[:20]))
     for advised in each(advise_many(asked, without_cuts(), NOW, AdviceOptions(threads=1))):
@@ -274,6 +274,7 @@ def test_one_account_and_many_say_the_same() -> None:
         )
 
 
+@pytest.mark.checked
 def test_advice_comes_with_the_same_decision() -> None:
     cut = [decision for decision in decided() if decision.action == "reduce"][:3]
     windows = pl.concat([window_of(decision.account_id) for decision in cut])

@@ -11,8 +11,7 @@ from itertools import product
 import polars as pl
 import pytest
 
-from serving.decision.bundle import Bundle
-from serving.decision.golden import load
+from serving.decision.bundle import Bundle, read
 from serving.decision.pipeline import decide_many
 from serving.decision.reasons.ranking import Reason
 from serving.decision.result import Decision
@@ -102,7 +101,7 @@ def second_fact(reason: Reason, facts: Facts) -> str | None:
 @pytest.fixture(scope="module")
 def golden() -> Bundle:
     # With the texts as they are now, which the slow sentences read too.
-    return replace(cut_more(load(GOLDEN)), wording=WORDING)
+    return replace(cut_more(read(GOLDEN)), wording=WORDING)
 
 
 @pytest.fixture(scope="module")

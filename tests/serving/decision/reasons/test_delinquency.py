@@ -9,8 +9,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from serving.decision.bundle import Bundle
-from serving.decision.golden import load
+from serving.decision.bundle import Bundle, read
 from serving.decision.pipeline import stages
 from serving.decision.result import Decision
 from tests.support.each import each
@@ -25,7 +24,7 @@ SERIOUS = 60  # days
 
 @pytest.fixture(scope="module")
 def golden() -> Bundle:
-    return cut_more(load(GOLDEN))
+    return cut_more(read(GOLDEN))
 
 
 def decided_by_model(bundle: Bundle) -> Iterator[tuple[Decision, int]]:

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 
 from features.catalogue import BY_NAME
 from features.schema import table
-from serving.decision.bundle import Bundle
+from serving.decision.bundle import Bundle, read
 from serving.decision.config.reasons import Text, read_wording
 from serving.decision.config.strict_toml import ConfigError
-from serving.decision.golden import load
 from serving.decision.pipeline import stages
 from serving.decision.reasons.income_fall import (
     income_fell,
@@ -157,7 +156,7 @@ def untold(bundle: Bundle) -> list[str]:
 
 
 def test_every_fall_is_told_once() -> None:
-    bundle = cut_more(load(GOLDEN))
+    bundle = cut_more(read(GOLDEN))
     current = replace(bundle, wording=WORDING)
     assert untold(current) == []
     # The control: without the sentence some are silent.
@@ -166,7 +165,7 @@ def test_every_fall_is_told_once() -> None:
 
 def test_a_fall_that_is_no_reason_is_told_by_what_it_did() -> None:
     """It counted less than every reason, or it did not count against the customer."""
-    bundle = replace(cut_more(load(GOLDEN)), wording=WORDING)
+    bundle = replace(cut_more(read(GOLDEN)), wording=WORDING)
     result = stages(pl.read_parquet(STATEMENTS), bundle, DECIDED_AT)
     counted = {"also_counted": 0, "also_known": 0}
     for decision, evidence in zip(result.decisions, result.evidence, strict=True):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import lightgbm as lgb
 import numpy as np
@@ -26,8 +27,10 @@ from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.boosters import MISSING, Case, case, cases
 from tests.support.brute_force import shapley_values
 from tests.support.each import each
-from training.data.labels import Labelled
-from training.fit.fit import Fitted
+
+if TYPE_CHECKING:
+    from training.data.labels import Labelled
+    from training.fit.fit import Fitted
 
 EXACT = 1e-10
 seeds = st.integers(0, 2**32 - 1)
