@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -19,9 +20,20 @@ import polars as pl
 from features.catalogue import BY_NAME, Unit
 from features.types import Vector
 from serving.decision.config.quick_init import quick_init
-from serving.decision.config.reasons import Language, Wording
-from serving.decision.config.template import template_of
+from serving.decision.config.reasons import Wording
+from serving.decision.config.template import InBoth, template_of
 from serving.decision.reasons.wording import number
+
+# Numbers that are further apart are never written alike: twice the last digit that is written.
+_NEAR: Mapping[Unit, float] = {
+    "months": 2.0,
+    "days": 2.0,
+    "count": 2.0,
+    "share": 0.02,
+    "times": 0.2,
+    "CNY": 2.0,
+    "yes_no": math.inf,
+}
 
 
 @quick_init
@@ -52,8 +64,9 @@ class Comparison:
         medians: By feature of the model, of the known values; NaN where fewer than half are known.
         quartiles: By feature, the first and the third, likewise.
         known: By feature, the known values, ascending.
-        written: The sentences about these accounts that were written so far, by text, feature and
-            language: :mod:`serving.decision.reasons.words` writes each once.
+        written: The sentences about these accounts that were written so far, by their text in
+            English and Chinese and the feature: :mod:`serving.decision.reasons.words` writes each
+            once.
     """
 
     product: str
@@ -62,7 +75,7 @@ class Comparison:
     medians: Mapping[str, float]
     quartiles: Mapping[str, tuple[float, float]]
     known: Mapping[str, Sequence[float]]
-    written: dict[tuple[str, str, Language], str] = field(
+    written: dict[tuple[str, str, str], InBoth] = field(
         default_factory=dict,
         compare=False,
         repr=False,
@@ -82,7 +95,7 @@ class Comparison:
         if math.isnan(value):
             return len(known) / self.size
         feature = BY_NAME[name]
-        if not known or _print(value, feature.unit) == _print(self.medians[name], feature.unit):
+        if not known or _print_alike(value, self.medians[name], feature.unit):
             return 0.0
         if feature.direction > 0:
             return bisect_left(known, value) / len(known)
@@ -116,15 +129,29 @@ def describe(
 
     ``policy`` is the policy's version and ``bundle`` the bundle's digest.
     """
-    size = {"size": f"{comparison.size:,}"}
-    return ComparisonNote(
-        en=template_of(wording.comparison.en).fill(size),
-        zh=template_of(wording.comparison.zh).fill(size),
-        size=comparison.size,
-        chosen=comparison.chosen,
-        policy=policy,
-        bundle=bundle,
+    return _note(
+        wording.comparison.en,
+        wording.comparison.zh,
+        comparison.size,
+        comparison.chosen,
+        policy,
+        bundle,
     )
+
+
+@lru_cache(maxsize=64)  # a bundle has one for each product
+def _note(  # the fields of the note
+    english: str,
+    chinese: str,
+    size: int,
+    chosen: str,
+    policy: str,
+    bundle: str,
+) -> ComparisonNote:
+    words = {"size": f"{size:,}"}
+    en = template_of(english).fill(words)
+    zh = template_of(chinese).fill(words)
+    return ComparisonNote(en, zh, size, chosen, policy, bundle)
 
 
 def _quartiles(values: Vector, accounts: int) -> tuple[float, float, float]:
@@ -133,6 +160,14 @@ def _quartiles(values: Vector, accounts: int) -> tuple[float, float, float]:
         return math.nan, math.nan, math.nan
     low, high = np.quantile(values, (0.25, 0.75)).tolist()
     return low, float(np.median(values)), high
+
+
+def _print_alike(one: float, other: float, unit: Unit) -> bool:
+    """Whether a customer reads the same number; NaN is like no number."""
+    # Few values are so near to the median that they have to be written to see it.
+    if not abs(one - other) <= _NEAR[unit]:
+        return False
+    return _print(one, unit) == _print(other, unit)
 
 
 def _print(value: float, unit: Unit) -> str:

@@ -6,23 +6,17 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from itertools import repeat
-from operator import itemgetter, neg
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME
-from serving.decision.config.reasons import NeverSilent, Wording
+from serving.decision.config.reasons import NeverSilent, Sentence, Wording
 
 if TYPE_CHECKING:  # ranking imports this module
     from serving.decision.reasons.ranking import Evidence
 
 _GROUP_OF = {name: feature.group for name, feature in BY_NAME.items()}
-_FEATURES_OF = {
-    group: tuple(name for name, own in _GROUP_OF.items() if own == group)
-    for group in set(_GROUP_OF.values())
-}
 
 
 def group_of(name: str) -> str:
@@ -33,8 +27,20 @@ def group_of(name: str) -> str:
     return _GROUP_OF.get(name, name)
 
 
-def _features_of(group: str) -> tuple[str, ...]:
-    return _FEATURES_OF.get(group, (group,))
+@lru_cache(maxsize=64)  # a model has one tuple of names
+def groups_of(names: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """The reason groups of these features, in their order; the features of each by name."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(group_of(name), []).append(name)
+    return {group: tuple(sorted(own)) for group, own in groups.items()}
+
+
+def by_contribution(group: str, evidence: Evidence) -> list[str]:
+    """The group's features, the largest contribution first; equals are in the order of names."""
+    contributions = evidence.contributions
+    names = groups_of(tuple(contributions)).get(group, ())
+    return sorted(names, key=contributions.__getitem__, reverse=True)
 
 
 def feature_to_name(
@@ -56,16 +62,18 @@ def feature_to_name(
         return None
     least_of_all = wording.named_share * total
     named, most_better, least = None, 0.0, least_of_all
-    never_silent = [fact.feature for fact in facts]
+    never_silent = [fact.feature for fact in facts if not fact.beside]
+    sentences = wording.groups[group].sentences
     contributions, values = evidence.contributions, evidence.values
-    share_better = evidence.comparison.share_better
-    for name in pushing_features(group, evidence):
+    comparison = evidence.comparison
+    for name in by_contribution(group, evidence):
         contribution = contributions[name]
         if contribution < least_of_all:
-            break  # the others pushed less
-        if _is_not_for(name, evidence, wording):
+            break  # the others pushed less, or against the cut
+        value = values[name]
+        if _is_not_for(name, value, comparison.product, sentences):
             continue
-        better = share_better(name, values[name])
+        better = comparison.share_better(name, value)
         if better < wording.named_better:
             continue
         if name in never_silent:
@@ -79,37 +87,32 @@ def feature_to_name(
     return named
 
 
-def _is_not_for(name: str, evidence: Evidence, wording: Wording) -> bool:
+def _is_not_for(
+    name: str,
+    value: float,
+    product: str,
+    sentences: Mapping[str, Sentence],
+) -> bool:
     """Whether the product lacks a feature, or nobody would act on so small a value of it."""
     products = BY_NAME[name].products
-    if products is not None and evidence.comparison.product not in products:
+    if products is not None and product not in products:
         return True
-    sentence = wording.groups[group_of(name)].sentences.get(name)
-    least = None if sentence is None else sentence.least
-    return least is not None and evidence.values[name] < least
+    sentence = sentences.get(name)
+    return sentence is not None and sentence.least is not None and value < sentence.least
 
 
-def facts_in(evidence: Evidence, wording: Wording, *, beside: bool = False) -> list[NeverSilent]:
-    """The facts of an account that are never silent, or those told only beside others."""
-    values, amounts = evidence.values, evidence.amounts
-    found = []
-    for fact in wording.never_silent:
-        # NaN compares as false.
-        if fact.beside != beside or not values.get(fact.feature, math.nan) >= fact.at_least:
-            continue
-        if fact.ago is None or amounts.get(fact.ago, math.nan) <= fact.within:
-            found.append(fact)
-    return found
+def facts_in(evidence: Evidence, wording: Wording) -> list[NeverSilent]:
+    """The facts of an account that are never silent, and those told only beside others."""
+    values = evidence.values
+    # NaN compares as false.
+    found = [
+        fact for fact in wording.never_silent if values.get(fact.feature, math.nan) >= fact.at_least
+    ]
+    return [fact for fact in found if _is_recent(fact, evidence)]
 
 
-def pushing_features(group: str, evidence: Evidence) -> list[str]:
-    """The group's features that push toward the cut, the largest contribution first."""
-    contributions = evidence.contributions
-    names = _features_of(group)
-    # No loop in Python: it took more than all else that chooses a feature.
-    own = sorted(zip(map(neg, map(contributions.get, names, repeat(0.0))), names, strict=True))
-    pushing = bisect_left(own, (0.0, ""))
-    return list(map(itemgetter(1), own[:pushing]))
+def _is_recent(fact: NeverSilent, evidence: Evidence) -> bool:
+    return fact.ago is None or evidence.amounts.get(fact.ago, math.nan) <= fact.within
 
 
 def says_more(fact: str, named: str, evidence: Evidence, wording: Wording) -> bool:
@@ -149,7 +152,7 @@ def worst_fact(evidence: Evidence, wording: Wording) -> str | None:
     """The worst fact that is never silent, whether or not it pushed; None if there is none."""
     worst: str | None = None
     for fact in facts_in(evidence, wording):
-        if group_of(fact.feature) not in wording.groups:
+        if fact.beside or group_of(fact.feature) not in wording.groups:
             continue
         if worst is None or evidence.values[fact.feature] > evidence.values[worst]:
             worst = fact.feature
@@ -159,7 +162,7 @@ def worst_fact(evidence: Evidence, wording: Wording) -> str | None:
 def pushed(names: Sequence[str], evidence: Evidence) -> bool:
     """Whether the group of features, and one of them itself, pushed toward the cut."""
     contributions = evidence.contributions
-    own = [contributions.get(name, 0.0) for name in _features_of(group_of(names[0]))]
-    if math.fsum(own) <= 0:
+    own = groups_of(tuple(contributions)).get(group_of(names[0]), ())
+    if math.fsum([contributions[name] for name in own]) <= 0:
         return False
     return any(contributions.get(name, 0.0) > 0 for name in names)

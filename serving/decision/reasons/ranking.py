@@ -33,7 +33,7 @@ reasons.toml, and of features by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -44,10 +44,11 @@ from serving.decision.config.reasons import NeverSilent, Text, Wording
 from serving.decision.reasons.comparison import Comparison
 from serving.decision.reasons.income_fall import tell_income_fall
 from serving.decision.reasons.naming import (
+    by_contribution,
     facts_in,
     feature_to_name,
     group_of,
-    pushing_features,
+    groups_of,
     says_more,
     worst_by_group,
 )
@@ -121,8 +122,9 @@ class PrincipalGroup:
 class Ranked:
     """The reason groups of one account, before any is stated."""
 
-    facts: Sequence[NeverSilent]  # of the account
+    facts: Sequence[NeverSilent]  # of the account, and those told only beside others
     sums: Mapping[str, float]  # C of every group, log-odds
+    push: float  # of all groups that push toward the cut, log-odds
     large: Sequence[str]  # groups that push enough for a reason, the largest first
     # Those of them with a feature to name, and smaller ones without which the reasons would not
     # suffice; each with that feature, the largest first.
@@ -133,13 +135,14 @@ def rank(evidence: Evidence, wording: Wording) -> Ranked:
     """What the functions below follow from; they do it themselves where it is not given."""
     facts = facts_in(evidence, wording)
     sums = sums_of(evidence.contributions)
-    large = _large_groups(sums, wording)
+    push = sum(total for total in sums.values() if total > 0)
+    large = _large_groups(sums, push, wording)
     eligible = {}
     for group in large:
         named = feature_to_name(group, sums[group], evidence, wording, facts)
         if named is not None:
             eligible[group] = named
-    ranked = Ranked(facts, sums, large, eligible)
+    ranked = Ranked(facts, sums, push, large, eligible)
     further = _groups_to_suffice(ranked, evidence, wording)
     return replace(ranked, eligible=eligible | further) if further else ranked
 
@@ -239,14 +242,15 @@ def principal_groups(
     most = wording.most if most is None else most
     ranked = ranked or rank(evidence, wording)
     sums, eligible = ranked.sums, ranked.eligible
-    facts = worst_by_group(ranked.facts, sums, evidence, wording)
-    told_beside = facts_in(evidence, wording, beside=True)
+    alone = [fact for fact in ranked.facts if not fact.beside]
+    facts = worst_by_group(alone, sums, evidence, wording)
+    told_beside = [fact for fact in ranked.facts if fact.beside]
     besides = worst_by_group(told_beside, sums, evidence, wording)
     stated = list(eligible)[:most]
     # In addition: no fact takes the place of a group that pushed more.
-    stated += [group for group in facts if group not in stated]
-    stated.sort(key=_by_size(sums, wording))
-    push = sum(total for total in sums.values() if total > 0)
+    further = [group for group in facts if group not in stated]
+    if further:
+        stated = sorted(stated + further, key=_by_size(sums, wording))
     first = sums[stated[0]] if stated else 0.0
     principal: list[PrincipalGroup] = []
     for group in stated:
@@ -257,7 +261,7 @@ def principal_groups(
             PrincipalGroup(
                 code=group,
                 contribution=sums[group],
-                share=sums[group] / push,
+                share=sums[group] / ranked.push,
                 named=named or facts[group],
                 fact=fact if tells_fact else None,
                 leader=is_equal or group == stated[0],
@@ -292,22 +296,13 @@ def _groups_to_suffice(ranked: Ranked, evidence: Evidence, wording: Wording) -> 
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
     """Contributions by feature of the model, summed over reason groups."""
-    groups = _names_by_group(tuple(contributions))
+    groups = groups_of(tuple(contributions))
     # fsum: the order of the features does not matter.
     return {group: math.fsum(map(contributions.__getitem__, own)) for group, own in groups.items()}
 
 
-@lru_cache(maxsize=64)  # a model has one tuple of names
-def _names_by_group(names: tuple[str, ...]) -> Mapping[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(group_of(name), []).append(name)
-    return groups
-
-
-def _large_groups(sums: Mapping[str, float], wording: Wording) -> list[str]:
-    """The groups that push enough for a reason, the largest first."""
-    push = sum(total for total in sums.values() if total > 0)
+def _large_groups(sums: Mapping[str, float], push: float, wording: Wording) -> list[str]:
+    """The groups that push enough for a reason, the largest first; ``push`` is that of all."""
     least = max(wording.minimum_contribution, wording.minimum_share * push)
     large = [group for group, total in sums.items() if total >= least]
     return sorted(large, key=_by_size(sums, wording))
@@ -339,8 +334,9 @@ def _group_reason(
     wording: Wording,
 ) -> Reason:
     first = [group.named] if group.fact is None else [group.named, group.fact]
-    others = [name for name in pushing_features(group.code, evidence) if name not in first]
-    shown = [*first, *others][: wording.features_shown]
+    own = by_contribution(group.code, evidence)
+    pushing = [name for name in own if evidence.contributions[name] > 0]
+    shown = [*dict.fromkeys(first + pushing)][: wording.features_shown]
     text = say(group.code, group.named, evidence, wording)
     if group.fact is not None:
         fact = say(group.code, group.fact, evidence, wording)
@@ -355,7 +351,7 @@ def _group_reason(
         contribution=group.contribution,
         leader=group.leader,
         text=text,
-        features=tuple(_reason_feature(name, evidence) for name in shown),
+        features=_reason_features(shown, evidence),
     )
 
 
@@ -374,20 +370,25 @@ def _rule_reason(
         contribution=None,
         leader=True,
         text=say_rule(hit),
-        features=tuple(_reason_feature(name, evidence) for name in names),
+        features=_reason_features(names, evidence),
     )
 
 
-def _reason_feature(name: str, evidence: Evidence) -> ReasonFeature:
-    value = evidence.values[name]
-    reference = evidence.comparison.medians.get(name, math.nan)
-    return ReasonFeature(
-        name,
-        value if value == value else None,
-        reference if reference == reference else None,
-        _UNITS.get(name, "count"),
-        evidence.contributions.get(name, 0.0),
-    )
+def _reason_features(names: Iterable[str], evidence: Evidence) -> tuple[ReasonFeature, ...]:
+    values, contributions = evidence.values, evidence.contributions
+    medians = evidence.comparison.medians
+    features = []
+    for name in names:
+        value, reference = values[name], medians.get(name, math.nan)
+        feature = ReasonFeature(
+            name,
+            value if value == value else None,
+            reference if reference == reference else None,
+            _UNITS.get(name, "count"),
+            contributions.get(name, 0.0),
+        )
+        features.append(feature)
+    return tuple(features)
 
 
 def _unit_of(name: str) -> Unit:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME, Feature, Unit
 from serving.decision.config.policy import RuleHit
-from serving.decision.config.reasons import Language, Text, Wording
-from serving.decision.config.template import template_of
+from serving.decision.config.reasons import Text, Wording
+from serving.decision.config.template import template_in_both
 from serving.decision.reasons.case import Case
-from serving.decision.reasons.wording import number
+from serving.decision.reasons.wording import number_in_both
 from serving.decision.reasons.words import write
 
 if TYPE_CHECKING:  # ranking imports this module
@@ -38,17 +38,14 @@ def say(
         return wording.unmapped
     case = Case(declared, evidence)
     texts = case.texts(sentence, wording.unmapped)
+    english, chinese = zip(*[write(text, case) for text in texts], strict=True)
     # Chinese has no space between sentences.
-    return Text(
-        en=" ".join([write(text.en, case, "en") for text in texts]),
-        zh="".join([write(text.zh, case, "zh") for text in texts]),
-    )
+    return Text(en=" ".join(english), zh="".join(chinese))
 
 
 def fill(text: Text, feature: Feature, evidence: Evidence) -> Text:
     """A text whose placeholders are about a feature of the catalogue."""
-    case = Case(feature, evidence)
-    return Text(write(text.en, case, "en"), write(text.zh, case, "zh"))
+    return Text(*write(text, Case(feature, evidence)))
 
 
 def join(one: Text, other: Text) -> Text:
@@ -58,18 +55,15 @@ def join(one: Text, other: Text) -> Text:
 
 def say_rule(hit: RuleHit) -> Text:
     """The sentence of a rule that decided, and of the rule's source if it has one."""
-    unit: Unit = BY_NAME[hit.rule.when[0].feature].unit
-    cap = math.nan if hit.cap is None else hit.cap
-
-    def fill(template: str, language: Language) -> str:
-        words = {
-            "value": number(hit.value, unit, language),
-            "cap": number(cap, "CNY", language),
-        }
-        return template_of(template).fill(words)
-
     rule = hit.rule
-    sentence = Text(fill(rule.en, "en"), fill(rule.zh, "zh"))
+    unit: Unit = BY_NAME[rule.when[0].feature].unit
+    cap = math.nan if hit.cap is None else hit.cap
+    words = {
+        "value": number_in_both(hit.value, unit),
+        "cap": number_in_both(cap, "CNY"),
+    }
+    template = template_in_both(rule.en, rule.zh)
+    sentence = Text(*template.fill([words[name] for name in template.names]))
     if rule.source is None:
         return sentence
     return join(sentence, Text(f"This rule comes from {rule.source}.", f"依据：{rule.source}。"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
 from functools import lru_cache
 
 from features.catalogue import Unit
 from serving.decision.config.reasons import Language
+from serving.decision.config.template import InBoth
 
 # strftime would use the language of the machine's locale.
 _MONTHS = (
@@ -26,10 +26,7 @@ _MONTHS = (
     "December",
 )
 
-_LESS_THAN: Mapping[Language, str] = {"en": "less than ", "zh": "不到"}
 
-
-@lru_cache(maxsize=8192)  # the medians, and each value once a language and once to be compared
 def number(
     value: float,
     unit: Unit,
@@ -45,23 +42,36 @@ def number(
     >>> number(0.4, "CNY", "en"), number(0.0, "CNY", "en"), number(0.004, "share", "en")
     ('CNY 0.40', 'CNY 0', 'less than 1%')
     """
+    english, chinese = number_in_both(value, unit)
+    return english if language == "en" else chinese
+
+
+@lru_cache(maxsize=8192)  # the medians, and each value once to be compared and once in a sentence
+def number_in_both(value: float, unit: Unit) -> InBoth:
+    """:func:`number` in English and Chinese; the digits are written once.
+
+    >>> number_in_both(12300.0, "CNY"), number_in_both(0.0, "yes_no")
+    (('CNY 12,300', '12,300元'), ('no', '否'))
+    """
     if value != value:  # NaN
-        return "not known" if language == "en" else "未知"
+        return "not known", "未知"
     # "z": a value that rounds to zero has no sign.
     if unit == "CNY":
         is_small = -1 < value < 1 and value != 0
         amount = f"{value:z,.2f}" if is_small else f"{value:z,.0f}"
-        return f"CNY {amount}" if language == "en" else f"{amount}元"
+        return f"CNY {amount}", f"{amount}元"
     if unit == "share":
         percent = f"{value * 100:z.0f}"
-        return f"{_LESS_THAN[language]}1%" if percent == "0" and value > 0 else f"{percent}%"
+        if percent == "0" and value > 0:
+            return "less than 1%", "不到1%"
+        return f"{percent}%", f"{percent}%"
     if unit == "times":
         times = f"{value:z.1f}"
-        return f"{_LESS_THAN[language]}0.1" if times == "0.0" and value > 0 else times
+        return ("less than 0.1", "不到0.1") if times == "0.0" and value > 0 else (times, times)
     if unit == "yes_no":
-        words = ("no", "yes") if language == "en" else ("否", "是")
-        return words[int(value > 0)]
-    return format(value, "z.0f" if value == round(value) else "z.1f")
+        return ("yes", "是") if value > 0 else ("no", "否")
+    plain = format(value, "z.0f" if value == round(value) else "z.1f")
+    return plain, plain
 
 
 @lru_cache(maxsize=1024)  # the days of a decision are the same few for all accounts
@@ -80,16 +90,21 @@ def round_up_to_pay(amount: float) -> float:
     return fen if fen < 1 else float(math.ceil(fen))
 
 
-@lru_cache(maxsize=1024)  # the decisions of a day have the same few days
 def day(date: datetime.date, language: Language) -> str:
     """A date as a customer reads it.
 
     >>> day(datetime.date(2026, 11, 7), "en"), day(datetime.date(2026, 11, 7), "zh")
     ('7 November 2026', '2026年11月7日')
     """
-    if language == "en":
-        return f"{date.day} {month_name(date, language)}"
-    return f"{month_name(date, language)}{date.day}日"
+    english, chinese = day_in_both(date)
+    return english if language == "en" else chinese
+
+
+@lru_cache(maxsize=1024)  # the decisions of a day have the same few days
+def day_in_both(date: datetime.date) -> InBoth:
+    """:func:`day` in English and Chinese."""
+    english, chinese = month_in_both(date)
+    return f"{date.day} {english}", f"{chinese}{date.day}日"
 
 
 def month_name(date: datetime.date, language: Language) -> str:
@@ -98,9 +113,13 @@ def month_name(date: datetime.date, language: Language) -> str:
     >>> month_name(datetime.date(2026, 11, 1), "en"), month_name(datetime.date(2026, 11, 1), "zh")
     ('November 2026', '2026年11月')
     """
-    if language == "en":
-        return f"{_MONTHS[date.month - 1]} {date.year}"
-    return f"{date.year}年{date.month}月"
+    english, chinese = month_in_both(date)
+    return english if language == "en" else chinese
+
+
+def month_in_both(date: datetime.date) -> InBoth:
+    """:func:`month_name` in English and Chinese."""
+    return f"{_MONTHS[date.month - 1]} {date.year}", f"{date.year}年{date.month}月"
 
 
 def printed_amount(amount: float) -> float:

@@ -26,8 +26,9 @@ FEATURES = [
     "payment_least_3",
     "credit_inquiries_6",
 ]
+SAMPLES = [0.0, 0.004, 0.0051, 0.96, 1.0, 1.04, 3.0, 11.0, 1234.4, 1234.6, -0.004]
 amounts = st.one_of(
-    st.sampled_from([0.0, 0.004, 0.0051, 0.96, 1.0, 1.04, 3.0, 11.0, 1234.4, 1234.6, -0.004]),
+    st.sampled_from(SAMPLES),
     st.floats(-2, 5000).map(lambda value: round(value, 3)),
 )
 
@@ -43,6 +44,18 @@ def test_the_share_is_that_of_counting_one_by_one(
     table = pl.DataFrame({name: others}, {name: pl.Float64})
     found = make_comparison("pay_later", table, "drawn").share_better(name, value)
     assert found == pytest.approx(share_better(name, value, others))
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_value_that_reads_as_the_median_is_not_worse(name: str) -> None:
+    """Values so near that their digits decide; most others are told apart without writing them."""
+    for median in each(SAMPLES):
+        table = pl.DataFrame({name: [median]}, {name: pl.Float64})
+        comparison = make_comparison("pay_later", table, "drawn")
+        for step in each([0.0, 1e-9, 0.0049, 0.009, 0.049, 0.099, 0.49, 0.99, 1.01]):
+            for value in (median - step, median + step):
+                expected = share_better(name, value, [median])
+                assert comparison.share_better(name, value) == expected, (median, value)
 
 
 def test_an_accounts_own_value_is_not_better_than_itself(bundle: Bundle) -> None:

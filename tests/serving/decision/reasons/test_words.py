@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME
-from serving.decision.config.reasons import Language
+from serving.decision.config.reasons import Text
 from serving.decision.reasons.case import Case
 from serving.decision.reasons.english import polish
 from serving.decision.reasons.ranking import Evidence
@@ -18,9 +18,11 @@ from tests.support.accounts import quiet_account
 from tests.support.sentences import drawn_reference, evidence_of
 
 FEATURE = BY_NAME["utilization_now"]
-VALUE = "You use {value}."
-OTHERS = "Half of them use {reference} or less, {none} nothing."
-languages = pytest.mark.parametrize("language", ["en", "zh"])
+VALUE = Text("You use {value}.", "您使用{value}。")
+OTHERS = Text(
+    "Half of them use {reference} or less, {none} nothing.",
+    "其中{none}未使用，一半不超过{reference}。",
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,31 +34,30 @@ def with_value(evidence: Evidence, value: float) -> Case:
     return Case(FEATURE, replace(evidence, values={**evidence.values, FEATURE.name: value}))
 
 
-@languages
 def test_what_is_said_of_the_comparison_accounts_is_written_once_for_all_customers(
-    evidence: Evidence, language: Language
+    evidence: Evidence,
 ) -> None:
     first, second = with_value(evidence, 0.2), with_value(evidence, 0.9)
-    assert write(OTHERS, first, language) is write(OTHERS, second, language)
-    # The control: another feature, and other accounts to compare with, have other sentences.
+    assert write(OTHERS, first) is write(OTHERS, second)
+    # The controls: another text in one language, another feature, and other accounts to compare
+    # with have other sentences.
+    assert write(Text(OTHERS.en, "一半。"), first) == (write(OTHERS, first)[0], "一半。")
     income = Case(BY_NAME["income"], evidence)
-    assert write(OTHERS, income, language) != write(OTHERS, first, language)
+    assert write(OTHERS, income) != write(OTHERS, first)
     others = evidence_of(quiet_account(), drawn_reference(2))
-    assert write(OTHERS, Case(FEATURE, others), language) != write(OTHERS, first, language)
+    assert write(OTHERS, Case(FEATURE, others)) != write(OTHERS, first)
 
 
-@languages
-def test_what_is_said_of_a_customer_is_written_for_each(
-    evidence: Evidence, language: Language
-) -> None:
+def test_what_is_said_of_a_customer_is_written_for_each(evidence: Evidence) -> None:
     for value in (0.2, 0.9):
-        expected = VALUE.format(value=number(value, "share", language))
-        assert write(VALUE, with_value(evidence, value), language) == expected
+        english = VALUE.en.format(value=number(value, "share", "en"))
+        chinese = VALUE.zh.format(value=number(value, "share", "zh"))
+        assert write(VALUE, with_value(evidence, value)) == (english, chinese)
 
 
 def test_an_unknown_placeholder_is_refused(evidence: Evidence) -> None:
     with pytest.raises(KeyError, match="shoe_size"):
-        write("You wear {shoe_size}.", with_value(evidence, 0.2), "en")
+        write(Text("You wear {shoe_size}.", ""), with_value(evidence, 0.2))
 
 
 pieces = st.sampled_from(
