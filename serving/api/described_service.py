@@ -19,7 +19,8 @@ from serving.api.openapi.document import document
 from serving.auth.gate import Gate, RealPath
 from serving.auth.routes import route_template
 from serving.storage.settings import BATCH_DEADLINES, read_settings
-from serving.web.protocol import keep_whole_targets
+from serving.web.server.event_loop import accept_eagerly
+from serving.web.server.protocol import keep_whole_targets
 from serving.web.telemetry.start import start_telemetry
 from serving.web.telemetry.watch import Watch
 
@@ -67,8 +68,9 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         keep_whole_targets()
         start_telemetry()  # before the gate logs
         app = without_request_metrics(super().to_asgi(is_main))
+        accept_eagerly(self.worker_count)
         gate = Gate(_StatingBundle(DirectEndpoints(app, self, _longest_wait())))
-        return Watch(gate, route_template, gate.refusal)
+        return Watch(gate, route_template, gate.admit)
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         """Serve the model that the Bento was built with.

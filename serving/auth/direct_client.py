@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from serving.web.errors import single_fault
-from serving.web.protocol import request_target
+from serving.web.server.protocol import request_target
 
 # What proxies add: RFC 7239, RFC 9110, and the names that came before them.
 _PROXY_HEADERS = frozenset(

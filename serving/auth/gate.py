@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 import time
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -28,7 +29,7 @@ from serving.auth.routes import Route, template_match
 from serving.auth.work import cost_by_headers, takes_long
 from serving.storage.errors import StorageError
 from serving.storage.settings import read_settings
-from serving.web.admission import SECONDS_BEFORE_REFUSAL, Admission, Ticket
+from serving.web.admission import SECONDS_BEFORE_REFUSAL, Admission, Slots, Ticket
 from serving.web.body import ClientDisconnected, check_content_type, check_encoding, read_body
 from serving.web.error_responses import ProblemSender, Refusal
 from serving.web.errors import ApiError, internal_error, single_fault
@@ -39,8 +40,10 @@ LOGGER = logging.getLogger("clearline.gate")
 _SECONDS_BETWEEN_LINES = 60.0  # of the log about one address
 _MAX_ADDRESSES = 1000
 # Decisions at once: as many as one commit takes, and few enough for a probe between their turns.
-_SLOTS = 16
-_NO_LIMIT = 1_000_000
+# A key beside others has a quarter: measured, it then decides as much, and others wait a quarter.
+_SLOTS = Slots(all=16, beside_others=4)
+_ADMITTED = "admitted"  # in the state of a scope: what `Gate.admit` found
+_NO_LIMIT = Slots(1_000_000, 1_000_000)
 _SECONDS_A_DECISION = 0.003  # until it is measured
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _OPEN_TO_LOOPBACK = (
@@ -91,10 +94,11 @@ class Gate:
         else:
             await _refuse_websocket(scope, send)
 
-    def refusal(self, scope: Scope) -> Refusal | None:
-        """Return why a decision is refused by its headers: its key's rate, or too much work ahead.
+    def admit(self, scope: Scope) -> Refusal | None:
+        """Take a decision by its headers, or return why it is refused: rate, or too much work.
 
-        None = call the app, which may refuse it too. No token of the key's rate is taken.
+        None = call the app, which goes on with what the state of the scope has of the request, and
+        may refuse it too. What is refused takes no token of the key's rate.
         """
         route = template_match(scope["path"]).get(scope["method"])
         # A connection that is to end is closed by the app's answer.
@@ -108,26 +112,22 @@ class Gate:
         if seconds:
             return _above_rate(key.rate, seconds)
         cost = cost_by_headers(scope, route, headers)
-        return self._queue(scope, route).refusal(key.key_id, cost)
+        taken = self._queue(scope, route).take(key.key_id, cost)
+        if isinstance(taken, Refusal):
+            return taken
+        self._limiter.acquire(key.key_id, key.rate)
+        scope["state"][_ADMITTED] = _Admitted(route, key.caller, taken, time.monotonic())
+        return None
 
     async def _http(self, scope: Scope, receive: Receive, sender: ProblemSender) -> None:
         headers = Headers(scope=scope)
-        arrived = time.monotonic()
-        ticket: Ticket | None = None
+        admitted: _Admitted | None = scope.get("state", {}).pop(_ADMITTED, None)
         try:
-            route, caller = self._admit(scope, headers, await self._open_keys())
-            if route.method == "POST":
-                check_content_type(headers)
-                ticket = self._enter(scope, headers, route, caller)
-            body = await read_body(headers, receive, route.largest_body)
-            if route.method == "POST":
-                check_encoding(body)
-            if ticket is not None:
-                await ticket.start()
-            # No endpoint reads the body of a GET.
-            passed_on = body if route.method == "POST" else b""
-            admitted = _admitted_scope(scope, route, caller, arrived)
-            await self._call_app(admitted, _Replay(passed_on, receive), sender)
+            if admitted is None:
+                admitted = await self._look_up(scope, headers)
+            else:
+                check_host(scope, headers)
+            await self._pass_on(admitted, scope, headers, receive, sender)
         except ApiError as refusal:
             if refusal.problem.status in _BUSY:
                 await asyncio.sleep(SECONDS_BEFORE_REFUSAL)
@@ -135,8 +135,36 @@ class Gate:
         except ClientDisconnected:
             return
         finally:
-            if ticket is not None:
-                ticket.leave()
+            if admitted is not None and admitted.ticket is not None:
+                admitted.ticket.leave()
+
+    async def _look_up(self, scope: Scope, headers: Headers) -> _Admitted:
+        """Return what is known of a request that :meth:`admit` has not taken; raises ApiError."""
+        arrived = time.monotonic()
+        route, caller = self._find(scope, headers, await self._open_keys())
+        return _Admitted(route, caller, self._enter(scope, headers, route, caller), arrived)
+
+    async def _pass_on(
+        self,
+        admitted: _Admitted,
+        scope: Scope,
+        headers: Headers,
+        receive: Receive,
+        sender: ProblemSender,
+    ) -> None:
+        """Let the app answer, as soon as the body is read and the request has a slot."""
+        route = admitted.route
+        has_body = route.method == "POST"
+        if has_body:
+            check_content_type(headers)
+        body = await read_body(headers, receive, route.largest_body)
+        if has_body:
+            check_encoding(body)
+        if admitted.ticket is not None:
+            await admitted.ticket.start()
+        # No endpoint reads the body of a GET.
+        replay = _Replay(body if has_body else b"", receive)
+        await self._call_app(_admitted_scope(scope, admitted), replay, sender)
 
     def _enter(
         self, scope: Scope, headers: Headers, route: Route, caller: Caller | None
@@ -150,7 +178,7 @@ class Gate:
     def _queue(self, scope: Scope, route: Route) -> Admission:
         return self._long if takes_long(scope, route) else self._short
 
-    def _admit(self, scope: Scope, headers: Headers, keys: KeyCache) -> tuple[Route, Caller | None]:
+    def _find(self, scope: Scope, headers: Headers, keys: KeyCache) -> tuple[Route, Caller | None]:
         """Return the route and the caller (None on an open route); raises ApiError."""
         check_host(scope, headers)
         routes = template_match(scope["path"])
@@ -255,6 +283,20 @@ class Gate:
                 await asyncio.to_thread(keys.close)
 
 
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """What the headers of a request say: its route, and who sent it; None on an open route.
+
+    `ticket` is its place in the queue of its route, None if its work is not counted. `arrived` is
+    on the clock of ``time.monotonic``.
+    """
+
+    route: Route
+    caller: Caller | None
+    ticket: Ticket | None
+    arrived: float
+
+
 class RealPath:
     """ASGI middleware behind BentoML's metrics: gives the app the real path of the request.
 
@@ -325,9 +367,10 @@ async def _refuse_websocket(scope: Scope, send: Send) -> None:
     await ProblemSender(send_as_websocket).send_problem(refusal.problem)
 
 
-def _admitted_scope(scope: Scope, route: Route, caller: Caller | None, arrived: float) -> Scope:
-    state = {**scope.get("state", {}), "caller": caller, "path": scope["path"], ARRIVED: arrived}
-    return {**scope, "path": route.template, "state": state}
+def _admitted_scope(scope: Scope, admitted: _Admitted) -> Scope:
+    own = {"caller": admitted.caller, "path": scope["path"], ARRIVED: admitted.arrived}
+    state = {**scope.get("state", {}), **own}
+    return {**scope, "path": admitted.route.template, "state": state}
 
 
 def _bearer_token(headers: Headers) -> str:

@@ -5,6 +5,10 @@
 A request is refused before its body is read, so that a refusal costs little. While there is too
 much work, a key has an equal share of what may wait; a request of a key below its share takes the
 place of the newest one that waits of the key with the most.
+
+A key that nobody is beside has all slots. Beside others it has few, because what runs at the same
+time shares one event loop: the saved requests of a key, started all at once, would make those of
+others take as many times longer.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ LOGGER = logging.getLogger("clearline.admission")
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_MEASURE = 0.2
 _WEIGHT = 0.5  # of a new measurement of the speed
+_SECONDS_BESIDE_OTHERS = 5.0  # after a request of another key
 # A client that does not wait before it tries again, as it is told, must not keep the process busy
 # with refusals.
 SECONDS_BEFORE_REFUSAL = 0.06
@@ -33,23 +38,35 @@ MORE_THAN_SHARE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many requests run at once: of `all` keys, and of a key while others send requests too.
+
+    What runs takes turns on one event loop, so a request takes as many times longer as others run.
+    """
+
+    all: int
+    beside_others: int
+
+
 class Admission:
     """Takes requests while the work ahead of a new one is done within `max_wait` seconds.
 
-    `slots` requests run at once; the others wait. `seconds` is how long one unit of cost takes,
-    before it is measured. Everything runs in one event loop; `clock` returns seconds.
+    Those that have no slot wait. `seconds` is how long one unit of cost takes, before it is
+    measured. Everything runs in one event loop; `clock` returns seconds.
     """
 
     def __init__(
         self,
-        slots: int,
+        slots: Slots,
         max_wait: float,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots, self._max_wait, self._seconds, self._clock = slots, max_wait, seconds, clock
-        self._running = 0
-        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._running, self._running_by_key = 0, dict[str, int]()
+        self._waiting: FairQueue[Ticket] = FairQueue()
+        self._latest = _Latest()
         self._cost_by_key: dict[str, float] = {}  # of all requests that entered and have not left
         self._left_at = clock()  # when the latest one left, later by the idle time since then
         self._busy, self._free = _Measured(), _Measured()
@@ -60,44 +77,44 @@ class Admission:
         """The cost of all requests that entered and have not left."""
         return sum(self._cost_by_key.values())
 
-    def refusal(self, key: str, cost: float) -> Refusal | None:
-        """Return why a request would not be taken now, and count it; None = it would be taken."""
+    def take(self, key: str, cost: float) -> Ticket | Refusal:
+        """Take a request, or count it as refused, and return why."""
         ahead = self.cost * self._seconds
-        if not self._cost_by_key or ahead <= self._max_wait:
-            return None
-        others = len(self._cost_by_key) - (key in self._cost_by_key)
-        share = self._max_wait / self._seconds / (others + 1)
-        if self._cost_by_key.get(key, 0.0) + cost <= share:
-            return None
-        return self._refuse(ahead, others > 0)
+        if self._cost_by_key and ahead > self._max_wait:
+            others = len(self._cost_by_key) - (key in self._cost_by_key)
+            share = self._max_wait / self._seconds / (others + 1)
+            if self._cost_by_key.get(key, 0.0) + cost > share:
+                return self._refuse(ahead, others > 0)
+            self._refuse_newest(ahead)
+        self._cost_by_key[key] = self._cost_by_key.get(key, 0.0) + cost
+        self._latest.note(key, self._clock())
+        return Ticket(self, key, cost)
 
     def enter(self, key: str, cost: float) -> Ticket:
         """Take a request.
 
         Raises :class:`serving.web.errors.ApiError`: 503, or 429 for more than a key's share.
         """
-        refusal = self.refusal(key, cost)
-        if refusal is not None:
-            raise refusal.error
-        ahead = self.cost * self._seconds
-        if self._cost_by_key and ahead > self._max_wait:
-            self._refuse_newest(ahead)
-        self._cost_by_key[key] = self._cost_by_key.get(key, 0.0) + cost
-        return Ticket(self, key, cost)
+        taken = self.take(key, cost)
+        if isinstance(taken, Refusal):
+            raise taken.error
+        return taken
 
     async def start(self, ticket: Ticket) -> None:
         """Wait for a slot; raises as :meth:`enter` if the request has to make place for another."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._running < self._slots and not self._waiting:
-            self._waiting.pass_through(ticket.key, ticket.cost, turn)
-            self._run_one()
+        if not self._waiting and self._may_run(ticket.key):
+            self._waiting.pass_through(ticket.key, ticket.cost)
+            self._run_one(ticket.key)
             return
-        self._waiting.push(ticket.key, ticket.cost, turn)
+        turn = ticket.turn = asyncio.get_running_loop().create_future()
+        self._waiting.push(ticket.key, ticket.cost, ticket)
+        # Those that wait may be of keys that have no slot left.
+        self._fill()
         try:
             await turn
         except BaseException:
-            if not self._waiting.remove(ticket.key, turn) and _has_slot(turn):
-                self._release()
+            if not self._waiting.remove(ticket.key, ticket) and _has_slot(turn):
+                self._release(ticket.key)
             raise
 
     def leave(self, ticket: Ticket) -> None:
@@ -110,20 +127,37 @@ class Admission:
         if not ticket.started:
             return
         self._measure(ticket.cost)
-        self._release()
+        self._release(ticket.key)
 
-    def _run_one(self) -> None:
+    def _run_one(self, key: str) -> None:
         if not self._running:
             self._left_at = self._clock()
         self._running += 1
+        self._running_by_key[key] = self._running_by_key.get(key, 0) + 1
 
-    def _release(self) -> None:
+    def _release(self, key: str) -> None:
         self._running -= 1
-        while self._waiting and self._running < self._slots:
-            turn = self._waiting.pop()
+        self._running_by_key[key] -= 1
+        self._fill()
+
+    def _fill(self) -> None:
+        """Let those that wait start, in turns, while there are slots for them."""
+        while self._waiting:
+            key = self._waiting.next_key(self._may_run)
+            if key is None:
+                return
+            turn = self._waiting.pop_of(key).turn
             if not turn.done():
-                self._run_one()
+                self._run_one(key)
                 turn.set_result(None)
+
+    def _may_run(self, key: str) -> bool:
+        """Return whether one more request of a key may run."""
+        running = self._running_by_key.get(key, 0)
+        if self._running >= self._slots.all:
+            return False
+        is_beside = self._latest.is_beside_others(key, self._clock())
+        return not is_beside or running < self._slots.beside_others
 
     def _measure(self, cost: float) -> None:
         """Measure how long a unit of cost takes, from the time in which requests run."""
@@ -146,9 +180,9 @@ class Admission:
 
     def _refuse_newest(self, ahead: float) -> None:
         heaviest = max(self._cost_by_key, key=lambda name: self._cost_by_key[name])
-        turn = self._waiting.pop_newest(heaviest)
-        if turn is not None and not turn.done():
-            turn.set_exception(self._refuse(ahead, True).error)
+        newest = self._waiting.pop_newest(heaviest)
+        if newest is not None and not newest.turn.done():
+            newest.turn.set_exception(self._refuse(ahead, True).error)
 
     def _refuse(self, ahead: float, others_wait: bool) -> Refusal:
         self._refused += 1
@@ -164,6 +198,26 @@ class Admission:
 
 
 @dataclass(slots=True)
+class _Latest:
+    """When the latest request entered, and when the latest one of another key than that one's."""
+
+    key: str = ""
+    at: float = -math.inf
+    other_at: float = -math.inf
+
+    def note(self, key: str, now: float) -> None:
+        """Note a request that enters."""
+        if key != self.key:
+            self.key, self.other_at = key, self.at
+        self.at = now
+
+    def is_beside_others(self, key: str, now: float) -> bool:
+        """Return whether another key than this one has sent requests lately."""
+        others = self.other_at if key == self.key else self.at
+        return now - others < _SECONDS_BESIDE_OTHERS
+
+
+@dataclass(slots=True)
 class _Measured:
     """Time in which requests ran, and the cost of those that left in it."""
 
@@ -174,11 +228,12 @@ class _Measured:
 class Ticket:
     """The place of a request that :meth:`Admission.enter` took, until :meth:`leave`."""
 
-    __slots__ = ("_admission", "cost", "key", "started")
+    __slots__ = ("_admission", "cost", "key", "started", "turn")
 
     def __init__(self, admission: Admission, key: str, cost: float) -> None:
         self._admission = admission
         self.key, self.cost, self.started = key, cost, False
+        self.turn: asyncio.Future[None]  # done as soon as it has a slot; made by `start`
 
     async def start(self) -> None:
         """Wait for a slot; raises as :meth:`Admission.start`."""

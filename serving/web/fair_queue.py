@@ -7,6 +7,7 @@ and the key with the least is next. A key that was idle gets no credit for it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -47,26 +48,43 @@ class FairQueue(Generic[_Item]):
 
     def push(self, key: str, cost: float, item: _Item) -> None:
         """Add an item behind those of its key."""
-        entry = self._keys.setdefault(key, _Key(self._served))
-        if not entry.waiting:
-            entry.served = max(entry.served, self._served)
-        entry.waiting.append(_Waiting(cost, item))
+        self._entry(key).waiting.append(_Waiting(cost, item))
         self._length += 1
 
-    def pass_through(self, key: str, cost: float, item: _Item) -> None:
-        """Serve an item that need not wait, because the queue is empty."""
-        self.push(key, cost, item)
-        self.pop()
+    def pass_through(self, key: str, cost: float) -> None:
+        """Count an item as served that need not wait, because the queue is empty."""
+        entry = self._entry(key)
+        self._served = entry.served
+        entry.served += cost
+
+    def _entry(self, key: str) -> _Key[_Item]:
+        """Return what is known of a key; one that was idle begins where the others are."""
+        entry = self._keys.get(key)
+        if entry is None:
+            entry = self._keys[key] = _Key(self._served)
+        if not entry.waiting:
+            entry.served = max(entry.served, self._served)
+        return entry
 
     def pop(self) -> _Item:
         """Remove and return the oldest item of the key that was served least.
 
         Raises :class:`LookupError` if there is none.
         """
-        waiting = [entry for entry in self._keys.values() if entry.waiting]
-        if not waiting:
+        key = self.next_key()
+        if key is None:
             raise LookupError("expected an item: the queue is empty")
-        entry = min(waiting, key=lambda one: one.served)
+        return self.pop_of(key)
+
+    def next_key(self, may_be_served: Callable[[str], bool] = lambda _: True) -> str | None:
+        """Return the key that was served least, of those that wait and may be served now."""
+        waiting = [name for name, entry in self._keys.items() if entry.waiting]
+        served = [name for name in waiting if may_be_served(name)]
+        return min(served, key=lambda name: self._keys[name].served, default=None)
+
+    def pop_of(self, key: str) -> _Item:
+        """Remove and return the oldest item of this key, which must have one."""
+        entry = self._keys[key]
         first = entry.waiting.popleft()
         self._served = entry.served
         entry.served += first.cost

@@ -41,11 +41,11 @@ class WorkPool:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _wait_for_turn(self, key: str, cost: float) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._free and not self._waiting:
-            self._waiting.pass_through(key, cost, turn)
+            self._waiting.pass_through(key, cost)
             self._free -= 1
             return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.push(key, cost, turn)
         try:
             await turn

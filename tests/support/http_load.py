@@ -19,12 +19,15 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from typing import NamedTuple, cast
 
 import uvloop
 
 from serving import PROJECT
 
+# How the messages end of what is refused by its headers.
+_AT_ONCE = ("nothing was decided", "requests a second with this key")
 _SECONDS_TO_END = 10.0  # for the answers that are under way when the load ends
 
 
@@ -60,12 +63,23 @@ class Load:
 class Sample(NamedTuple):
     """A request: when it began (seconds since the beginning), how long it took, its status.
 
-    Status 0 = no whole answer.
+    Status 0 = no whole answer. `message` is that of the first fault of a problem.
     """
 
     began: float
     took: float
     status: int
+    message: str = ""
+
+    @property
+    def was_refused_at_once(self) -> bool:
+        """Whether the request was refused without any work on it.
+
+        A request that the service began to answer, and had no time left for, has these statuses
+        too, and another message.
+        """
+        is_refused = self.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+        return is_refused and self.message.endswith(_AT_ONCE)
 
 
 def run_loads(loads: Sequence[Load]) -> list[list[Sample]]:
@@ -152,9 +166,10 @@ class _Sender:
     def _is_over(self) -> bool:
         return time.monotonic() - self._began >= self._load.seconds
 
-    def note(self, sent_at: float, status: int) -> None:
+    def note(self, sent_at: float, status: int, message: str = "") -> None:
         """Add a sample of a request that ended."""
-        self.samples.append(Sample(sent_at - self._began, time.monotonic() - sent_at, status))
+        took = time.monotonic() - sent_at
+        self.samples.append(Sample(sent_at - self._began, took, status, message))
 
     def _send_due(self) -> None:
         if self._is_over:
@@ -213,7 +228,8 @@ class _Connection(asyncio.Protocol):
         if len(body) < int(rest.split(b"\r\n", 1)[0] or 0) or self.sent_at is None:
             return
         sent_at, self.sent_at, self._received = self.sent_at, None, b""
-        self._sender.note(sent_at, int(head.split(b" ", 2)[1]))
+        status = int(head.split(b" ", 2)[1])
+        self._sender.note(sent_at, status, "" if status < 400 else _message(body))
         if b"connection: close" in lowered:
             self._transport.abort()
         else:
@@ -221,6 +237,16 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._sender.closed(self)
+
+
+def _message(body: bytes) -> str:
+    """The message of the first fault of a problem; that of a proxy may be none."""
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return ""
+    faults = problem.get("errors") if isinstance(problem, dict) else None
+    return str(faults[0]["message"]) if faults else ""
 
 
 async def _run_all(loads: Sequence[Load]) -> list[list[Sample]]:

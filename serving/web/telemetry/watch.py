@@ -15,7 +15,7 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.web.error_responses import Refusal
-from serving.web.protocol import MakeResponse, refuse_early
+from serving.web.server.protocol import MakeResponse, refuse_early
 from serving.web.telemetry import metrics
 from serving.web.telemetry.spans import RequestSpan
 from serving.web.telemetry.trace import HEADER, Trace, begin_trace, enter_trace, leave_trace
@@ -27,8 +27,8 @@ _HEADER = HEADER.encode()
 _PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 
 
-def _refuses_none(scope: Scope) -> None:
-    """The `refusal_of` of an app that is called for each request."""
+def _refuse_none(scope: Scope) -> None:
+    """The `admit` of an app that is called for each request."""
 
 
 class Watch:
@@ -36,19 +36,19 @@ class Watch:
 
     `route_of` returns the template of a path; None = there is no such route. A line is logged for
     each request, but not for a probe that succeeds, where the logger ``clearline.request`` is
-    enabled for INFO. `refusal_of` returns why a request is refused by its headers; None = it may
-    not be: then the app has to say.
+    enabled for INFO. `admit` is called before the app, and returns why a request is refused by its
+    headers; None = it may not be: then the app has to say.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         route_of: Callable[[str], str | None],
-        refusal_of: Callable[[Scope], Refusal | None] = _refuses_none,
+        admit: Callable[[Scope], Refusal | None] = _refuse_none,
     ) -> None:
         self.app = app
         self._route_of = route_of
-        self._refusal_of = refusal_of
+        self._admit = admit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; its answer gets the header ``traceparent``."""
@@ -73,7 +73,7 @@ class Watch:
 
         It is counted, traced and logged as one that the app answers.
         """
-        refusal = self._refusal_of(scope)
+        refusal = self._admit(scope)
         if refusal is None:
             return None
         with RequestSpan(begin_trace(_sent(scope))) as span:

@@ -11,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from serving.auth.gate import Gate
+from serving.auth.key_cache import KeyCache
+from serving.auth.keys import Key
 from serving.web.error_responses import Refusal
 from serving.web.errors import Problem
 from tests.support.each import each
@@ -49,13 +51,40 @@ class Service:
                 return await http.get(path)
             return await http.post(path, content=b"{}", headers=headers)
 
-    def refusal(self, path: str, key_id: str = LIVE.key_id, method: str = "POST") -> Refusal | None:
-        """What the gate says of such a request before its body arrives."""
+    def scope(
+        self, path: str, key_id: str = LIVE.key_id, method: str = "POST", of_type: str = ""
+    ) -> Scope:
+        """Such a request as a server gives it to the gate, before its body arrives."""
         path, _, query = path.partition("?")
-        named = JSON | {"authorization": f"Bearer clk_{key_id}_{SECRET}"}
+        named = JSON | {"authorization": f"Bearer clk_{key_id}_{SECRET}", "host": "127.0.0.1"}
+        if of_type:
+            named["content-type"] = of_type
         headers = [(name.encode(), value.encode()) for name, value in named.items()]
         scope = {"method": method, "path": path, "query_string": query.encode(), "headers": headers}
-        return self.gate.refusal({"type": "http"} | scope)
+        return {"type": "http", "http_version": "1.1", "state": {}} | scope
+
+    def refusal(self, path: str, key_id: str = LIVE.key_id, method: str = "POST") -> Refusal | None:
+        """What the gate says of such a request. If it takes it, its client leaves at once."""
+        scope = self.scope(path, key_id, method)
+        refusal = self.gate.admit(scope)
+        for admitted in scope["state"].values():
+            admitted.ticket.leave()
+        return refusal
+
+    async def status_of(self, scope: Scope) -> int:
+        """The status of the gate's answer to a request without a body."""
+        statuses: list[int] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        await self.gate(scope, receive, send)
+        [status] = statuses
+        return status
 
     def ask_many(
         self, path: str = "/v1/decisions", number: int = MANY
@@ -193,7 +222,8 @@ def test_the_gate_says_nothing_at_once_of_what_only_the_app_can_answer() -> None
 
 def test_the_gate_says_at_once_that_a_key_is_above_its_rate_and_takes_no_token() -> None:
     async def exceed(service: Service) -> None:
-        slow = replace(LIVE, key_id="5" * 16, rate=0.3)
+        # Two tokens at first: one is taken with the first request, here at once and not by the app.
+        slow = replace(LIVE, key_id="5" * 16, rate=1.0)
         service.go_on.set()
         with closing(cache_of(slow)) as service.gate.keys:
             assert service.refusal("/v1/decisions", slow.key_id) is None
@@ -205,6 +235,39 @@ def test_the_gate_says_at_once_that_a_key_is_above_its_rate_and_takes_no_token()
             answer = await service.ask("/v1/decisions", slow.key_id)
             problem = Problem.model_validate_json(answer.content)
             assert problem == refusal.error.problem
-            assert answer.headers["retry-after"] == str(refusal.retry_after) == "4"
+            assert answer.headers["retry-after"] == str(refusal.retry_after) == "1"
 
     run(exceed)
+
+
+def test_what_the_gate_has_taken_it_does_not_look_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    find = KeyCache.find
+
+    def find_and_note(keys: KeyCache, text: str) -> Key | None:
+        texts.append(text)
+        return find(keys, text)
+
+    async def once(service: Service) -> None:
+        service.go_on.set()
+        taken = service.scope("/v1/decisions")
+        assert service.gate.admit(taken) is None
+        assert len(texts) == 1
+        assert await service.status_of(taken) == 200
+        assert len(texts) == 1
+        # A server that does not let the gate take a request first: the control.
+        assert await service.status_of(service.scope("/v1/decisions")) == 200
+        assert len(texts) == 2
+
+    monkeypatch.setattr(KeyCache, "find", find_and_note)
+    run(once)
+
+
+def test_what_is_refused_after_the_gate_has_taken_it_leaves_the_queue() -> None:
+    async def refuse(service: Service) -> None:
+        for _ in range(MANY):
+            wrong = service.scope("/v1/decisions", of_type="text/plain")
+            assert service.gate.admit(wrong) is None, "the queue is full"
+            assert await service.status_of(wrong) == 415
+
+    run(refuse)

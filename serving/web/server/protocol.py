@@ -40,7 +40,8 @@ class WholeTargetProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Answer in place of the app if the request is refused; called for one at a time."""
-        refuse: Refuse | None = self.app_state.get(_REFUSE)
+        # uvicorn has an app of its own for more connections than it may have.
+        refuse: Refuse | None = self.app_state.get(_REFUSE) if app is self.app else None
         response = None if refuse is None else refuse(cast(Scope, cycle.scope))
         if response is None:
             super()._start_asgi_task(cycle, app)

@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from serving.web.error_responses import Refusal
-from serving.web.protocol import MakeResponse, WholeTargetProtocol, refuse_early
+from serving.web.server.protocol import MakeResponse, WholeTargetProtocol, refuse_early
 from tests.support.each import each
 
 REFUSAL = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many", 7)

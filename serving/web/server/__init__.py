@@ -1,0 +1,1 @@
+"""What is changed of uvicorn, the HTTP server: its protocol and its event loop."""
