@@ -27,7 +27,7 @@ LARGEST_AMOUNT = 1e9
 # One fen, the unit of an amount.  Whatever brings amounts in rounds them to it: a remainder of
 # floating point such as 5.7e-14 would count as cash drawn, and a division by it may overflow.
 SMALLEST_AMOUNT = 0.01
-_UNITS = 100  # fen in 1 CNY
+FEN = 100  # in 1 CNY
 
 
 def is_account_id(name: str) -> bool:
@@ -45,4 +45,4 @@ def round_amount(amount: float) -> float:
     >>> round_amount(5.7e-14), round_amount(-12.3449)
     (0.0, -12.34)
     """
-    return round(amount * _UNITS) / _UNITS
+    return round(amount * FEN) / FEN

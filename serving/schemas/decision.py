@@ -48,7 +48,7 @@ from serving.schemas.reason import (
     make_reason,
     make_since_last,
 )
-from serving.schemas.statement import RoundedAmounts, statement_field
+from serving.schemas.statement import ROUNDED, statement_field
 from serving.storage.timestamps import encode_time
 from serving.web.errors import Fault
 from serving.web.models import STRICT, Strict, Text, matching_text
@@ -74,7 +74,7 @@ else:
     Product = Literal[PRODUCTS]
     Statement = create_model(
         "Statement",
-        __base__=RoundedAmounts,
+        __base__=Strict,
         __module__=__name__,
         __doc__="One month of an account.  Amounts in CNY.",
         month=(
@@ -87,6 +87,9 @@ else:
             if column.kind in ("amount", "whole_number")
         },
     )
+
+
+StatementList = Annotated[list[Statement], Field(min_length=1, max_length=LONGEST_WINDOW), ROUNDED]
 
 
 class Request(ApiRequest):
@@ -105,7 +108,7 @@ class Request(ApiRequest):
     ]
     product: Annotated[Product, Field(description="what the limit is for")]
     currency: Annotated[Literal["CNY"], Field(description="of all amounts")]
-    statements: Annotated[list[Statement], Field(min_length=1, max_length=LONGEST_WINDOW)]
+    statements: StatementList
     prior: Annotated[
         Prior | None,
         Field(

@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from features.limits import LARGEST_AMOUNT
-from features.schema import LONGEST_WINDOW
 from serving.schemas import examples
 from serving.schemas.base import ApiRequest
-from serving.schemas.decision import Answer, Statement
+from serving.schemas.decision import Answer, Statement, StatementList
 from serving.schemas.earlier_decision import AnswerBeforePriors, EarlierAnswer
 from serving.schemas.statement import MONEY
 from serving.web.errors import Fault
@@ -64,10 +63,8 @@ class ReviewRequest(ApiRequest):
 
     reason: Annotated[Words, Field(description="the customer's own words")]
     statements: Annotated[
-        list[Statement] | None,
+        StatementList | None,
         Field(
-            min_length=1,
-            max_length=LONGEST_WINDOW,
             description="the corrected statements; the same bundle decides on them again",
         ),
     ] = None

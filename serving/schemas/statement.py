@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+import numpy as np
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from features.limits import SMALLEST_AMOUNT, round_amount
+from features.limits import FEN, SMALLEST_AMOUNT, round_amount
 from features.schema import COLUMNS, Column
-from serving.web.models import Strict
 
 # The context in which a request of the audit log is validated.  Earlier versions did not round, and
 # such a request has to be decided on again with the amounts that decided.
@@ -19,6 +20,7 @@ _KIND_TEXT = {
     "whole_number": ", written without a point",
 }
 _AMOUNTS = tuple(column.name for column in COLUMNS if column.kind == "amount")
+_take_amounts: Callable[[Mapping[str, Any]], tuple[float | None, ...]] = itemgetter(*_AMOUNTS)
 _NULL_TEXT = {
     "never": "",
     "any": "; null = unknown",
@@ -48,19 +50,29 @@ def statement_field(column: Column) -> Any:
     return annotation, Field(description=f"{column.meaning}; {unit}")
 
 
-class RoundedAmounts(Strict):
-    """The base of the statement: amounts are rounded together, after all of them were checked."""
-
-    @model_validator(mode="after")
-    def _round_amounts(self, info: ValidationInfo) -> Self:
-        if info.context is AS_STORED:
-            return self
-        values = self.__dict__  # no field is set: that would validate it again
+def _round_together(statements: list[Any], info: ValidationInfo) -> list[Any]:
+    """The statements with their amounts rounded, after all of them were checked."""
+    # No field is set: that would validate it again.
+    fields = [statement.__dict__ for statement in statements]
+    if info.context is AS_STORED or _are_rounded(list(map(_take_amounts, fields))):
+        return statements
+    for own in fields:
         for name in _AMOUNTS:
-            amount = values[name]
+            amount = own[name]
             if amount is not None:
-                values[name] = round_amount(amount)
-        return self
+                own[name] = round_amount(amount)
+    return statements
+
+
+def _are_rounded(amounts: Sequence[tuple[float | None, ...]]) -> bool:
+    """Whether :func:`features.limits.round_amount` changes none of them, as in most requests."""
+    given = np.array(amounts, dtype=np.float64)  # None -> NaN
+    rounded = np.rint(given * FEN) / FEN + 0.0  # 0.0 and not -0.0
+    return rounded.tobytes() == given.tobytes()
+
+
+# The annotation of a list of statements.
+ROUNDED = AfterValidator(_round_together)
 
 
 def _round(amount: float, info: ValidationInfo) -> float:
