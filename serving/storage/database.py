@@ -30,7 +30,7 @@ from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from serving.storage.address import parse_address
-from serving.storage.driver_sql import PreparedStatement, as_sqlalchemy_error
+from serving.storage.driver_sql import PreparedStatement, SingleConnections
 from serving.storage.errors import StorageError
 from serving.storage.open_file import FileMovedError, OpenFiles
 from serving.storage.settings import StorageSettings
@@ -41,8 +41,8 @@ _TIMEOUT_MS = 5_000  # for another writer, and for a PostgreSQL that does not an
 QUERY_SECONDS = 2.0  # of the service: every query of it reads one page of an index
 COMMAND_SECONDS = 60.0  # commands may read all rows of a person, or all persons
 _STEPS_PER_CHECK = 10_000  # of SQLite's virtual machine: below a millisecond; short reads have none
-# Of the engine for single statements: a connection is given back without a ROLLBACK.
-_SINGLE: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
+# Of the engine for single statements: its connections are kept by SingleConnections.
+_SINGLE: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "poolclass": sa.NullPool}
 _DURABLE_MODES = (("wal", 2), ("truncate", 3))  # SQLite's journal_mode and synchronous
 
 
@@ -92,14 +92,15 @@ class Database:
             self.kind = self.url.get_backend_name()
             if self.kind == "sqlite":
                 self.engine, self._reads = _sqlite(self.url), _sqlite(self.url)
-                self._single = _sqlite(self.url, **_SINGLE)
-                for engine in (self._reads, self._single):
+                single = _sqlite(self.url, **_SINGLE)
+                for engine in (self._reads, single):
                     _limit_queries(engine, self._ending)
             else:
                 query_ms = round(query_seconds * 1000)
                 self.engine = _postgresql(self.url, _TIMEOUT_MS)
                 self._reads = _postgresql(self.url, query_ms)
-                self._single = _postgresql(self.url, query_ms, **_SINGLE)
+                single = _postgresql(self.url, query_ms, **_SINGLE)
+            self._single = SingleConnections(single)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise StorageError(f"no database can be opened at this address: {error}") from error
         try:
@@ -186,7 +187,7 @@ class Database:
                 yield connection
 
     def fetch(
-        self, statement: PreparedStatement, values: Mapping[str, object]
+        self, statement: PreparedStatement, values: Mapping[str, str]
     ) -> list[tuple[Any, ...]]:
         """The rows of one statement, which sees one state of the database.
 
@@ -194,19 +195,15 @@ class Database:
         itself, and PostgreSQL is sent a BEGIN before it and a ROLLBACK after it.
         """
         self.check_file()
-        dialect = self._single.dialect
-        try:
-            connection = self._single.raw_connection()
-        except dialect.loaded_dbapi.Error as error:
-            raise as_sqlalchemy_error(error, "", dialect) from error
+        connection, idle = self._single.take()
         try:
             self._limit_next_query(connection.info)
-            return statement.fetch(dialect, connection.driver_connection, values)
+            rows = connection.fetch(statement, values)
         except BaseException:
-            connection.invalidate()  # a server that was restarted is behind a new connection only
+            connection.close()  # a server that was restarted is behind a new connection only
             raise
-        finally:
-            connection.close()
+        self._single.put_back(connection, idle)
+        return rows
 
     def _limit_next_query(self, info: Mapping[str, Any]) -> None:
         limit: _QueryLimit | None = info.get("limit")
@@ -237,8 +234,9 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
-        for engine in (self.engine, self._reads, self._single):
+        for engine in (self.engine, self._reads):
             engine.dispose()
+        self._single.close()
 
 
 def open_database(settings: StorageSettings, query_seconds: float = QUERY_SECONDS) -> Database:

@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import random
+import re
 import statistics
 import time
 import uuid
@@ -31,6 +32,7 @@ from serving.decision.bundle import Bundle
 from serving.schemas.base import parse
 from serving.schemas.decision import Request
 from serving.storage.driver_sql import PreparedStatement
+from serving.storage.tables import entries as entries_table
 from tests.golden.test_answers import bodies
 from tests.support.entries import decision_entry
 from tests.support.records import golden, postgres, postgres_server, record
@@ -42,6 +44,17 @@ TURNS = 10  # decisions on each account
 CUT_IN = 3  # the turn in which one account in ten is cut
 ROWS_PER_TRANSACTION = 5_000
 CALLS = 3_000
+COPIES = 50  # of each row, with itself
+_NUMBERS = (
+    "copies (number) AS "
+    "(SELECT 1 UNION ALL SELECT number + 1 FROM copies WHERE number < :last_copy)"
+)
+_BYTE = {"sqlite": "printf('x%02x', number)", "postgresql": "'x' || lpad(to_hex(number), 2, '0')"}
+# Ids and hashes are hexadecimal and of one length: other characters make another id.
+_OTHER = "substr({column}, 1, 4) || {byte} || substr({column}, 8)"
+_COPIED = {name: f"other({name})" for name in ("entry_id", "subject", "person", "slot")}
+_COPIED["seq"] = "seq + number * :count"
+_PERSONS = "other(person), other(account), key_id, sealed_key"
 _BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 _EMPTY = PreparedStatement(sa.select(sa.literal_column("1")))
 
@@ -104,16 +117,46 @@ def rows_of(kept: Sequence[Template], cut: Sequence[Template], rows: int) -> Ite
 
 
 def fill(audit_log: AuditLog, golden: Bundle, rows: int) -> None:
-    """Append so many decisions, many in a transaction."""
-    drawn = rows_of(*templates(golden), rows)
-    while some := list(itertools.islice(drawn, ROWS_PER_TRANSACTION)):
+    """Append so many decisions, many in a transaction; the rows of most accounts are copies.
+
+    A copy has the bytes of its original under an id, a person and an account of its own.  Nothing
+    leads to it from the name of an account, so accounts are looked up among the originals.
+    """
+    originals = rows // COPIES
+    drawn = rows_of(*templates(golden), originals)
+    done = 0
+    while some := list(itertools.islice(drawn, ROWS_PER_TRANSACTION // COPIES)):
         entries = [one.entry for one in some]
         packed = [one.packed for one in some]
         with audit_log.database.writing() as connection:
-            insert_entries(connection, entries, audit_log.secrets, packed)
+            stored = insert_entries(connection, entries, audit_log.secrets, packed)
+            copy(connection, stored[0].seq, len(stored), done < originals // TURNS)
+        done += len(some)
     if audit_log.database.kind == "postgresql":
-        with audit_log.database.writing() as connection:
-            connection.exec_driver_sql("ANALYZE")  # as a database in use does by itself
+        engine = audit_log.database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        with engine.connect() as plain:
+            plain.exec_driver_sql("SET statement_timeout = 0")
+            plain.exec_driver_sql("VACUUM ANALYZE")  # as a database in use does by itself
+
+
+def copy(connection: sa.Connection, first: int, count: int, with_people: bool) -> None:
+    """Copy so many rows from one of them on, and their persons if they are new."""
+    dialect = connection.dialect.name
+    columns = ", ".join(_COPIED.get(one.name, one.name) for one in entries_table.c)
+    within = "seq >= :first AND seq < :first + :count"
+    rows = f"SELECT {columns} FROM entries CROSS JOIN copies WHERE {within}"
+    named = f"SELECT person FROM entries WHERE {within}"
+    persons = f"SELECT {_PERSONS} FROM people CROSS JOIN copies WHERE person IN ({named})"
+    values = {"first": first, "count": count, "last_copy": COPIES - 1}
+    if with_people:
+        connection.execute(_insert(dialect, "people", persons), values)
+    connection.execute(_insert(dialect, "entries", rows), values)
+
+
+def _insert(dialect: str, table: str, query: str) -> sa.TextClause:
+    other = _OTHER.format(byte=_BYTE[dialect], column="{column}")
+    with_names = re.sub(r"other\((\w+)\)", lambda found: other.format(column=found[1]), query)
+    return sa.text(f"INSERT INTO {table} WITH RECURSIVE {_NUMBERS} {with_names}")
 
 
 def measure(audit_log: AuditLog, accounts: int) -> dict[str, Times]:

@@ -238,7 +238,7 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
             suspended=was_suspended,
         )
     if not is_cut or grounds or again.is_answered(account, case.policy, case.today):
-        return _keep_or_restore(case, _kept(account, model_cuts=model_cuts))
+        return _keep_or_restore(case, model_cuts)
     return Outcome(
         action="suspend" if suspends else "reduce",
         new_limit=new_limit,
@@ -254,14 +254,14 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
     )
 
 
-def _kept(account: Account, *, model_cuts: bool = False) -> Outcome:
+def _kept(account: Account, model_cuts: bool, review_on: datetime.date | None) -> Outcome:
     """The outcome that leaves everything as it is."""
     return Outcome(
         action="keep",
         new_limit=account.limit,
         proposed_limit=None,
         effective_on=None,
-        review_on=None,
+        review_on=review_on,
         hits=(),
         by_model=False,
         review_because=(),
@@ -294,15 +294,16 @@ def _remember(case: _Case, model: _ModelResult) -> _ModelResult:
     return replace(model, limit=min(limit, further) if is_felt else limit)
 
 
-def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
+def _keep_or_restore(case: _Case, model_cuts: bool) -> Outcome:
     """The outcome without a cut: what the staircase gives back, or a look, or nothing."""
     account, rules, policy, today = case.account, case.rules, case.policy, case.today
     cut = account.cut_in_force
     if cut is None:
-        return kept
+        return _kept(account, model_cuts, None)
     is_time = restore.may_step_back(_last_cut_on(cut), today, policy.restore)
     if not is_time and not restore.is_look_due(cut.review_on, today):
-        return replace(kept, review_on=cut.review_on)
+        return _kept(account, model_cuts, cut.review_on)
+    kept = _kept(account, model_cuts, None)
     numbers = numbers_of(policy)
     below = logit(policy.cut_off(account.product)) - logit(account.probability)
     share = limits.share_back(below, numbers.steps)
@@ -337,7 +338,7 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
 
 def _keep_without_model(account: Account, policy: Policy, today: datetime.date) -> Outcome:
     """The outcome where a machine may not decide, and a person was asked already."""
-    kept = _kept(account)
+    kept = _kept(account, model_cuts=False, review_on=None)
     cut = account.cut_in_force
     return kept if cut is None else _look(cut, kept, kept, policy, today)
 
@@ -390,11 +391,10 @@ def _grounds_against_model(account: Account, cut: _Cut, review: ReviewSettings) 
     """The grounds that concern cuts by the model only: a rule needs neither history nor size."""
     features = account.features
     months, late = features["months_observed"], features["days_past_due_now"]
-    # Of an unknown income (NaN) no multiple is exceeded.
-    many_incomes = review.high_impact_incomes * features["income"]
     return {
         "short_history": months < review.minimum_months,
         "high_impact_share": cut.reduction > review.high_impact_share * account.limit,
-        "high_impact_incomes": cut.reduction > many_incomes,
+        # Of an unknown income (NaN) no multiple is exceeded.
+        "high_impact_incomes": cut.reduction > review.high_impact_incomes * features["income"],
         "suspends_not_past_due": cut.suspends and late <= 0,
     }

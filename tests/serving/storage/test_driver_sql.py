@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from serving.audit_log.log import AuditLog
 from serving.storage.database import Database
-from serving.storage.driver_sql import BulkInsert, PreparedStatement
-from serving.storage.tables import people
+from serving.storage.driver_sql import BulkInsert, PreparedStatement, SingleConnections
+from serving.storage.tables import entries, people
+from tests.support.records import append, numbered_entries
 
 ROW = {
     "person": "p-1",
@@ -40,6 +43,77 @@ def test_a_prepared_statement_returns_what_sqlalchemy_returns(database: Database
         assert [tuple(row) for row in connection.execute(chosen, {"account": "hash"})] == [
             ("p-1", ROW["sealed_key"])
         ]
+
+
+@pytest.mark.parametrize("kind", ["record", "postgres"])
+def test_a_single_statement_returns_what_sqlalchemy_returns_each_time(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    log: AuditLog = request.getfixturevalue(kind)
+    append(log, numbered_entries(0, 30))
+    by_kind = sa.select(entries).where(entries.c.kind == sa.bindparam("kind"))
+    chosen = by_kind.order_by(entries.c.seq)
+    statement = PreparedStatement(chosen)
+    empty = PreparedStatement(sa.select(sa.literal_column("1")))
+    # Once by the driver's cursor, then as PostgreSQL has prepared it.
+    for _ in range(3):
+        for value in ("decision", "review", "中文 %s $1 ' \\"):
+            with log.database.reading() as connection:
+                expected = [tuple(row) for row in connection.execute(chosen, {"kind": value})]
+            assert log.database.fetch(statement, {"kind": value}) == expected, value
+        assert log.database.fetch(empty, {}) == [(1,)]
+    with log.database.reading() as connection:
+        columns = connection.execute(sa.select(entries)).all()
+    assert any(None in row for row in columns), "no null was read"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_lost_connection_is_sqlalchemys_error_and_the_next_one_is_new(
+    postgres: AuditLog, times: int
+) -> None:
+    own = PreparedStatement(sa.select(sa.func.pg_backend_pid()))
+    for _ in range(times):
+        postgres.database.fetch(own, {})
+    with postgres.database.writing() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    with pytest.raises(sa.exc.OperationalError):
+        postgres.database.fetch(own, {})
+    assert postgres.database.fetch(own, {}) == postgres.database.fetch(own, {})
+
+
+def test_a_prepared_statement_that_takes_too_long_is_ended(postgres: AuditLog) -> None:
+    slow = sa.select(sa.func.cast(sa.func.pg_sleep(sa.cast(sa.bindparam("s"), sa.Float)), sa.Text))
+    statement = PreparedStatement(slow)
+    with contextlib.closing(Database(str(postgres.database.url), query_seconds=0.3)) as database:
+        for seconds in ("0", "0", "0"):
+            assert database.fetch(statement, {"s": seconds}) == [("",)]
+        with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
+            database.fetch(statement, {"s": "60"})
+        assert database.fetch(statement, {"s": "0"}) == [("",)]
+
+
+def test_a_type_that_nobody_reads_is_refused(postgres: AuditLog) -> None:
+    statement = PreparedStatement(sa.select(sa.func.now()))
+    postgres.database.fetch(statement, {})
+    with pytest.raises(TypeError, match="got the type 1184"):
+        postgres.database.fetch(statement, {})
+
+
+def test_a_connection_that_is_put_back_after_a_close_is_not_taken_again(
+    database: Database,
+) -> None:
+    connections = SingleConnections(database.engine)
+    connection, idle = connections.take()
+    connections.put_back(connection, idle)
+    assert connections.take() == (connection, idle), "an idle one is taken again"
+    other, _ = connections.take()
+    assert other is not connection, "a thread has its own"
+    connections.close()
+    connections.put_back(connection, idle)
+    assert connections.take()[0] is not connection
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 63, 64, 65, 127, 200])

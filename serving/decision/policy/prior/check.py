@@ -72,7 +72,7 @@ def check_prior(
             raise PriorError(field, "a day until today", day)
     for field, months in _LATEST.items():
         day = getattr(prior, field)
-        if day is not None and day > add_months(today, months):
+        if day is not None and day > today and day > add_months(today, months):
             raise PriorError(field, f"a day within {months} months from today", day)
     limit = limit_in_force(prior, as_of, statement_limit)
     if is_raised(prior, limit):
@@ -142,11 +142,11 @@ def _impossible_numbers(prior: Prior) -> Iterator[tuple[str, str, object]]:
     if prior.log_odds is not None and not abs(prior.log_odds) <= LARGEST_LOG_ODDS:
         expected = f"a number from {-LARGEST_LOG_ODDS:g} to {LARGEST_LOG_ODDS:g}, or null"
         yield "log_odds", expected, prior.log_odds
-    in_force = f"{prior.limit_in_force:g}"
-    if prior.limit_before < prior.limit_in_force:
-        yield "limit_before", "at least limit_in_force", f"{prior.limit_before:g} and {in_force}"
-    if prior.limit_after > prior.limit_in_force:
-        yield "limit_after", "at most limit_in_force", f"{prior.limit_after:g} and {in_force}"
+    in_force = prior.limit_in_force
+    if prior.limit_before < in_force:
+        yield "limit_before", "at least limit_in_force", f"{prior.limit_before:g} and {in_force:g}"
+    if prior.limit_after > in_force:
+        yield "limit_after", "at most limit_in_force", f"{prior.limit_after:g} and {in_force:g}"
 
 
 def _contradictions_without_cut(prior: Prior) -> Iterator[tuple[str, str, object]]:

@@ -14,9 +14,13 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from json.encoder import encode_basestring_ascii
+from math import isfinite
+from operator import attrgetter
+from typing import Any
 
-_AS_TEXT = json.JSONEncoder(default=str)
 MOST_DECISIONS = 64  # ids in a prior; of more, the first and the latest are kept
 LARGEST_LOG_ODDS = 100.0  # far beyond those of any probability that differs from 0 and 1
 
@@ -70,8 +74,32 @@ class Prior:
         Fields that are None are left out: a field that later versions add with None as its default
         leaves the ids of stored decisions as they are.
         """
-        values = {name: getattr(self, name) for name in self.__slots__}  # `asdict` copies each
-        return _AS_TEXT.encode({name: one for name, one in values.items() if one is not None})
+        written: list[str] = []
+        for name, value in zip(self.__slots__, _values_of(self), strict=True):
+            if value is not None:
+                write = _WRITERS.get(type(value), json.dumps)
+                written.append(f'"{name}": {write(value)}')
+        return f"{{{', '.join(written)}}}"
+
+
+_values_of: Callable[[Prior], tuple[object, ...]] = attrgetter(*Prior.__slots__)
+
+
+def _write_number(value: float) -> str:
+    return float.__repr__(value) if isfinite(value) else json.dumps(value)
+
+
+def _write_ids(ids: tuple[str, ...]) -> str:
+    return f"[{', '.join(map(encode_basestring_ascii, ids))}]"
+
+
+# The JSON of a value by its type, a day as its text: json.dumps takes four times as long.
+_WRITERS: Mapping[type, Callable[[Any], str]] = {
+    float: _write_number,
+    datetime.date: '"{}"'.format,
+    bool: {False: "false", True: "true"}.__getitem__,
+    tuple: _write_ids,
+}
 
 
 class PriorError(ValueError):
@@ -183,7 +211,8 @@ def limit_in_force(prior: Prior | None, as_of: datetime.date, statement_limit: f
 def _shows_limit_before(prior: Prior, as_of: datetime.date) -> bool:
     """Whether the statement of that month ends before the limit in force began."""
     began = prior.in_force_from
-    return (as_of.year, as_of.month) < (began.year, began.month)
+    # The days first: mostly it began long ago.
+    return as_of < began and (as_of.year, as_of.month) < (began.year, began.month)
 
 
 def _is_over(prior: Prior, as_of: datetime.date) -> bool:

@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -331,9 +332,16 @@ def test_each_field_of_a_prior_is_in_its_text() -> None:
         assert field.name in CUT.text()
 
 
-@given(st.sets(st.sampled_from([field.name for field in dataclasses.fields(Prior)])))
-def test_the_text_is_json_of_the_fields_that_are_known(unknown: set[str]) -> None:
+@given(
+    unknown=st.sets(st.sampled_from([field.name for field in dataclasses.fields(Prior)])),
+    amount=st.one_of(st.floats(), st.integers(), st.floats().map(np.float64)),
+    ids=st.lists(st.text()).map(tuple),
+)
+def test_the_text_is_json_of_the_fields_that_are_known(
+    unknown: set[str], amount: float, ids: tuple[str, ...]
+) -> None:
     """Ids of stored decisions depend on each byte of it."""
-    prior = dataclasses.replace(CUT, **dict.fromkeys(unknown))  # type: ignore[arg-type]
+    drawn = dataclasses.replace(CUT, limit_before=amount, log_odds=amount, decisions=ids)
+    prior = dataclasses.replace(drawn, **dict.fromkeys(unknown))  # type: ignore[arg-type]
     known = {name: one for name, one in dataclasses.asdict(prior).items() if one is not None}
     assert prior.text() == json.dumps(known, default=str)
