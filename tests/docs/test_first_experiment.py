@@ -20,11 +20,15 @@ from tests.support.paths import ROOT
 from tests.support.policies import POLICY_TEXT, without_control_arm
 from tests.support.project_copies import copy_packages
 from training.data.simulate.config import SimulationConfig
+from training.fit.bundle import BundleConfig
+from training.fit.config import FitConfig
 
 pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs" / "modelling" / "first_experiment.md"
 POLICY = Path("serving", "decision", "config", "policy.toml")
 SIMULATION = Path("training", "data", "simulate", "config.py")
+FIT = Path("training", "fit", "config.py")
+BUNDLE = Path("training", "fit", "bundle.py")
 MAX_SECONDS = 600.0  # for each block: more is a hang
 
 
@@ -40,14 +44,26 @@ def page_blocks() -> list[tuple[str, str]]:
     return [(kind, "\n".join(text for _, text in several)) for kind, several in by_kind]
 
 
+def change_default(file: Path, before: str, after: str) -> None:
+    text = file.read_text("utf-8")
+    assert text.count(before) == 1, before
+    file.write_text(text.replace(before, after), "utf-8")
+
+
 def copy_project(target: Path, accounts: int) -> None:
-    """A copy whose simulation has so many accounts by default."""
+    """A copy whose simulation has so many accounts by default.
+
+    If they are fewer than the project's, the model has fewer trees and reference accounts too.
+    """
     copy_packages(target)
-    default = f"accounts: int = {SimulationConfig().accounts:_}"
-    simulation = (target / SIMULATION).read_text("utf-8")
-    assert simulation.count(default) == 1, default
-    fewer = simulation.replace(default, f"accounts: int = {accounts}")
-    (target / SIMULATION).write_text(fewer, "utf-8")
+    whole = SimulationConfig().accounts
+    change_default(target / SIMULATION, f"accounts: int = {whole:_}", f"accounts: int = {accounts}")
+    if accounts < whole:
+        trees, references = FitConfig().trees, BundleConfig().reference_size
+        change_default(target / FIT, f"trees: int = {trees}", "trees: int = 80")
+        change_default(
+            target / BUNDLE, f"reference_size: int = {references}", "reference_size: int = 200"
+        )
     for file in ("pyproject.toml", "README.md", "LICENSE", "requirements.lock"):
         shutil.copy(ROOT / file, target / file)
     # The project's policy would leave the page's cut account alone in one run of a hundred.

@@ -28,11 +28,12 @@ def test_its_rows_show_the_actions() -> None:
 
 LOADED = """
 import pathlib, sys
-from serving.decision.golden import load
+from serving.decision.golden import load, load_without_advice
 from features.program import ahead
 from serving.decision.advice.ahead import roll
 from serving.decision.policy.compiled import months
 loops = (ahead.run_ahead, roll.write_finances, roll.roll_all, months.decide_months)
+load_without_advice(pathlib.Path(sys.argv[1]))
 before = [len(loop.signatures) for loop in loops]
 load(pathlib.Path(sys.argv[1]))
 print(before, [len(loop.signatures) for loop in loops])

@@ -20,6 +20,7 @@ from serving.audit_log.privacy.key_file import read_secrets
 from serving.decision.bundle import Bundle
 from tests.support import checks
 from tests.support.paths import ROOT
+from tests.support.project_copies import copy_compiled
 from tests.support.served import as_requests
 
 # Creating the environment takes half a minute.
@@ -69,6 +70,8 @@ def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         capture_output=True,
     )
+    [packages] = (place / "venv" / "lib").glob("python*/site-packages")
+    copy_compiled(packages)
     return python
 
 

@@ -121,7 +121,7 @@ def test_a_service_that_is_told_to_end_drains_and_leaves_nothing(tmp_path: Path)
         assert is_free(url)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_without_a_drain_delay_a_late_request_finds_nobody(tmp_path: Path) -> None:
     """The control."""
     with start_service_process(tmp_path / "log", SERVICE, AS_DEPLOYED) as (url, process):

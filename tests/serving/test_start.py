@@ -249,7 +249,7 @@ def end_of(command: str, port: int, settings: dict[str, str]) -> tuple[int, str]
     return ended.returncode, ended.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["run", pytest.param("bentoml", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("command", ["run", pytest.param("bentoml", marks=pytest.mark.torture)])
 def test_a_start_beside_old_checkpoints_ends(
     environment: dict[str, str], tmp_path: Path, command: str
 ) -> None:
@@ -263,7 +263,7 @@ def test_a_start_beside_old_checkpoints_ends(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["run", pytest.param("bentoml", marks=pytest.mark.torture)])
 def test_a_start_on_a_port_in_use_ends(environment: dict[str, str], command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, last_line = end_of(command, taken.getsockname()[1], environment)

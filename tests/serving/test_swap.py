@@ -233,7 +233,7 @@ def replace_worker(running: Running) -> None:
 @pytest.mark.parametrize(
     ("swaps", "refusals"),
     [
-        pytest.param(3, 1, marks=pytest.mark.slow),
+        pytest.param(2, 1, marks=pytest.mark.slow),
         pytest.param(100, 10, marks=pytest.mark.torture),
     ],
 )

@@ -100,7 +100,7 @@ class DecisionModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defin
             self._pipeline = importlib.import_module("serving.decision.pipeline")
             self._scoring = importlib.import_module("serving.decision.scoring.score")
             golden = importlib.import_module("serving.decision.golden")
-            self.bundle = golden.load(Path(context.artifacts["bundle"]))
+            self.bundle = golden.load_without_advice(Path(context.artifacts["bundle"]))
 
     def predict(
         self,

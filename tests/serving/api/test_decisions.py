@@ -120,9 +120,7 @@ def test_a_key_belongs_to_one_request_and_one_tenant(
     assert answers(decisions, submission(reordered, "key-1")) == [first]
 
 
-@pytest.mark.parametrize(
-    "count", [pytest.param(20, marks=pytest.mark.brief), pytest.param(100, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.torture)])
 def test_simultaneous_duplicates_are_decided_once(
     count: int, bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
 ) -> None:

@@ -250,9 +250,7 @@ def check_kills(
 
 
 # In CI seven kills: six, and one of the next test.
-@pytest.mark.parametrize(
-    "kills", [pytest.param(3, marks=pytest.mark.brief), pytest.param(6, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kills", [3, pytest.param(6, marks=pytest.mark.torture)])
 def test_no_answer_is_missing_after_a_kill(
     kills: int,
     stored: str,

@@ -414,8 +414,7 @@ TAMPERINGS: tuple[Callable[[random.Random, Log], bool], ...] = (
 @pytest.mark.parametrize(
     "count",
     [
-        pytest.param(100, marks=pytest.mark.brief),
-        pytest.param(200, marks=pytest.mark.slow),
+        100,
         pytest.param(1000, marks=pytest.mark.torture),
     ],
 )

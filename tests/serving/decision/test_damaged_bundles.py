@@ -332,7 +332,7 @@ def test_a_reader_without_golden_rows_accepts_other_answers(tmp_path: Path) -> N
         check_all(accepted)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_reader_without_digests_loses_its_process(tmp_path: Path) -> None:
     """The control: why digests are verified first."""
     kinds = {"truncated": partial(truncated, among=["model.txt"])}

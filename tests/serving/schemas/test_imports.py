@@ -45,7 +45,7 @@ def test_schemas_load_no_database_no_framework_and_no_compiler() -> None:
     assert loaded & HEAVY == set()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("package", ["serving.api"])
 def test_a_package_that_runs_decisions_loads_them_all(package: str) -> None:
     """The control: the same walk finds the heavy libraries where they are used."""

@@ -114,7 +114,11 @@ def test_files_are_told_apart_by_their_inodes_and_not_by_their_content(tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attack", [delete, delete_the_wal], ids=lambda attack: attack.__name__)
+@pytest.mark.parametrize(
+    "attack",
+    [delete, pytest.param(delete_the_wal, marks=pytest.mark.torture)],
+    ids=lambda attack: attack.__name__,
+)
 def test_a_service_whose_file_is_deleted_answers_503(
     tmp_path: Path, bentoml_home: Path, requests: list[dict[str, Any]], attack: Attack
 ) -> None:

@@ -207,7 +207,7 @@ def test_the_work_of_a_route_does_not_grow_with_the_log(tmp_path: Path, golden: 
     assert find_grown(tmp_path, golden) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_route_that_walks_the_log_is_found(
     tmp_path: Path, golden: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,6 @@ def test_no_module_of_data_loads_the_decision() -> None:
     assert not loaded & _FORBIDDEN
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_control_a_sample_request_is_decided() -> None:
     assert loaded_modules() >= _FORBIDDEN

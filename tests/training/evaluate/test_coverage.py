@@ -54,8 +54,7 @@ def test_intervals_of_groups_hold_the_truth(cut: Sequence[float]) -> None:
     check_coverage(measure_groups(cut, 4700, 300), 300)
 
 
-@pytest.mark.slow
-@pytest.mark.integration  # seconds
+@pytest.mark.torture
 def test_defaults_that_do_not_vary_make_a_brier_score_look_certain() -> None:
     """The control: accounts drawn within each label, as the project once drew them."""
     within_labels = measure_coverage(make_book(), 800, 100, stratified_intervals)
