@@ -38,7 +38,6 @@ def load(folder: Path) -> Bundle:
         BundleError: The bundle is damaged, or a golden row gets another answer.
     """
     bundle = load_without_advice(folder)
-    load_loops(bundle.policy)
     with content_errors("golden.json"):
         # Accounts that are cut are among them: so the loops of advice are compiled by now too.
         statements, decided_at = _rows_of(bundle)
@@ -47,15 +46,15 @@ def load(folder: Path) -> Bundle:
 
 
 def load_without_advice(folder: Path) -> Bundle:
-    """:func:`load`, but the loops of advice and of one account's limit are not compiled yet.
-
-    For whom decides whole tables: the loops take a new machine ten seconds.
+    """:func:`load`, but the loops of advice are not compiled yet, which takes a new machine ten
+    seconds.
 
     Raises:
         BundleError: As :func:`load` does.
     """
     bundle = read(folder)
     verify(bundle)
+    load_loops(bundle.policy)
     return bundle
 
 

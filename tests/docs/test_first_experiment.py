@@ -1,7 +1,7 @@
 """docs/modelling/first_experiment.md, followed block by block in a copy of the project.
 
-This takes a minute, so `make slow` runs it: on fewer accounts than the page, which `make torture`
-follows as it is.
+This takes a minute, so `make slow` runs it: with fewer accounts and trees than the page, which
+`make torture` follows as it is.
 """
 
 from __future__ import annotations
