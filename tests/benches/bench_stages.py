@@ -34,7 +34,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "features": [(pipeline, "values_of")],
     "score and contributions": [(pipeline, "score")],
     "priors and policy": [
-        (pipeline, "check_priors"),
+        (pipeline, "priors_in_order"),
         (pipeline, "measure_without_cut"),
         (pipeline, "apply_many"),
         (pipeline, "assign_arms"),
