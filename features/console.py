@@ -1,9 +1,14 @@
-"""The encoding of what a command prints."""
+"""What a command prints, and the names and reasons that it takes."""
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
+import unicodedata
+
+# Control characters, surrogates, line and paragraph separators: a terminal obeys some of them.
+_NOT_ON_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def use_utf8() -> None:
@@ -17,3 +22,16 @@ def use_utf8() -> None:
             continue
         encoding = stream.encoding if stream.isatty() else "utf-8"
         stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def parse_line(text: str) -> str:
+    """A name or a reason for the record, as the command line has it.
+
+    Raises:
+        argparse.ArgumentTypeError: It has control characters or several lines.
+    """
+    if not _NOT_ON_A_LINE.isdisjoint(map(unicodedata.category, text)):
+        raise argparse.ArgumentTypeError(
+            f"expected one line without control characters, got {text!r}"
+        )
+    return text

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from features.console import use_utf8
+from features.console import parse_line, use_utf8
 from serving import MODEL_STORE, PROJECT
 from serving.auth.caller import SCOPES
 from serving.operations.decide_again.options import (
@@ -45,6 +45,20 @@ _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"
 _ERASE = "serving.operations.erase"
 _BACKUP = "serving.operations.backup.commands"
+# The state after an interruption, and the way to continue.
+AFTER_INTERRUPTION = {
+    "activate": "the service may take the bundle over all the same: /readyz names what it serves",
+    "ask": "the service may have decided, and recorded it",
+    "backfill": "no file was written",
+    "backup": "only the copies that were printed are kept",
+    "erase": "who was erased stays erased; run the same command again",
+    "export": "no file was written",
+    "keys": "`python -m serving keys list` shows whether a key was made or changed",
+    "pack": "run the same command again",
+    "portfolio": "the same command goes on from there",
+    "restore": "no SQLite file was made; drop a PostgreSQL database before you restore again",
+    "shadow": "no file was written",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,11 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 on success, 1 if the command found something wrong or nothing to do, 2 after a one-line
-        error on stderr.
+        error on stderr, 130 if it was interrupted.
     """
     use_utf8()
     _keep_this_machine_off_proxies()
     options = make_parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        state = AFTER_INTERRUPTION.get(options.command, "nothing was changed")
+        # On a new line, below what shows the progress.
+        print(f"\n{options.command}: interrupted; {state}", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     module, name = options.run
     # Imported now and not above: `--help` answers at once, without the libraries of every command.
     command: Callable[[argparse.Namespace], int | None] = getattr(
@@ -80,7 +104,12 @@ def _keep_this_machine_off_proxies() -> None:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
-    commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(
+        required=True,
+        title="commands",
+        metavar="COMMAND",
+        dest="command",
+    )
     _add_model_commands(commands)
     add_serve_commands(commands)
     add_portfolio_commands(commands)
@@ -113,6 +142,7 @@ def _add_model_commands(commands: Any) -> None:
     )
     pack.add_argument(
         "--force",
+        type=parse_line,
         metavar="REASON",
         help="pack what the gates of `python -m training promote` did not pass, and record why",
     )
@@ -271,13 +301,20 @@ def _add_erase(commands: Any) -> None:
         help="all customers whose newest entry is older than --years",
     )
     erase.add_argument(
-        "--by", required=True, metavar="NAME", help="who erases; recorded in the audit log"
+        "--by",
+        type=parse_line,
+        required=True,
+        metavar="NAME",
+        help="who erases; recorded in the audit log",
     )
     erase.add_argument(
-        "--why", help="the reason; recorded in readable form, so it must not identify the customer"
+        "--why",
+        type=parse_line,
+        help="the reason; recorded in readable form, so it must not identify the customer",
     )
     erase.add_argument(
         "--hold-over",
+        type=parse_line,
         metavar="WHY",
         help="erase although a notice is unsent, a review open, or a law keeps the records, and "
         "why; recorded in readable form",
@@ -285,7 +322,6 @@ def _add_erase(commands: Any) -> None:
     erase.add_argument(
         "--years",
         type=int,
-        default=os.environ.get("CLEARLINE_RETENTION_YEARS"),
         help="retention period (default: CLEARLINE_RETENTION_YEARS, or the legal minimum)",
     )
     erase.add_argument(

@@ -140,7 +140,7 @@ def export_decisions(options: argparse.Namespace) -> int:
 
     with open_audit_log() as log:
         if options.tenant is not None:
-            _check_tenant(log.reader, options.tenant)
+            check_tenant(log.reader, options.tenant)
         written = lines(export(log.reader, since, until, options.tenant, options.asked))
         if options.out is None:
             count = _print_lines(written)
@@ -168,7 +168,7 @@ def list_due_accounts(options: argparse.Namespace) -> None:
         print(_DUE_HEADER, file=sys.stderr)
     with open_audit_log() as log:
         if options.tenant is not None:
-            _check_tenant(log.reader, options.tenant)
+            check_tenant(log.reader, options.tenant)
         tenants = log.reader.tenants() if options.tenant is None else [options.tenant]
         for tenant in tenants:
             for account in all_due(log.reader, tenant, until):
@@ -241,7 +241,8 @@ def _export_status(count: int, erased: int, allow_erased: bool) -> int:
     return 0 if allow_erased else 1
 
 
-def _check_tenant(reader: Reader, tenant: str) -> None:
+def check_tenant(reader: Reader, tenant: str) -> None:
+    """Raise StorageError if no row of the audit log is of this tenant."""
     known = reader.tenants()
     if tenant not in known:
         raise StorageError(f"expected a tenant of the audit log, one of {known}, got {tenant!r}")

@@ -32,6 +32,7 @@ from serving.operations.audit import OpenAuditLog, open_audit_log
 from serving.operations.errors import NothingDone
 from serving.storage.errors import StorageError
 
+RETENTION_VARIABLE = "CLEARLINE_RETENTION_YEARS"
 MAX_SILENCE = datetime.timedelta(days=1)  # between the newest row and the clock
 SECONDS_FOR_READERS = 5.0
 MAX_HELD = 20  # data subjects with a hold that are named
@@ -44,7 +45,7 @@ def erase_data_subjects(options: argparse.Namespace) -> int:
     Returns 1 if a deleted key may still be in the write-ahead log, or if a data subject past the
     retention period has a hold and is left out.
     """
-    years = RETENTION_YEARS if options.years is None else options.years
+    years = _retention_years() if options.years is None else options.years
     check_retention(years, options.force, options.why)
     _check_options(options)
     why = options.why or (f"older than {years} years" if options.expired else "asked for")
@@ -96,6 +97,18 @@ def held_text(held: Mapping[str, Sequence[Hold]]) -> str:
     if len(held) > MAX_HELD:
         lines.append(f"and {len(held) - MAX_HELD} more")
     return "\n".join(lines)
+
+
+def _retention_years() -> int:
+    text = os.environ.get(RETENTION_VARIABLE)
+    if text is None:
+        return RETENTION_YEARS
+    try:
+        return int(text)
+    except ValueError:
+        raise StorageError(
+            f"{RETENTION_VARIABLE}: expected a whole number of years, got {text!r}"
+        ) from None
 
 
 def _check_options(options: argparse.Namespace) -> None:

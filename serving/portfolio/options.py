@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from features.console import parse_line
+
 _COMMAND = "serving.portfolio.command"
 _START = "serving.portfolio.spread.processes"
 
@@ -106,6 +108,7 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--beyond-bounds",
+        type=parse_line,
         metavar="WHY",
         help="with --record: exceed [run] of the policy, and record why (default: stop)",
     )

@@ -14,7 +14,7 @@ from serving.schemas.decision import Answer, Statement, StatementList
 from serving.schemas.earlier_decision import AnswerBeforePriors, EarlierAnswer
 from serving.schemas.statement import MONEY
 from serving.web.errors import Fault
-from serving.web.models import STRICT, Strict, Text, matching_text
+from serving.web.models import STRICT, Name, RecordedName, Strict, Text, Words, matching_text
 
 OutcomeKind = Literal["adverse_action", "review_outcome"]
 
@@ -24,9 +24,6 @@ UNDER_WAY: tuple[State, ...] = ("open", "in_review")
 ReviewOutcome = Literal["uphold", "overturn", "amend"]
 Asker = Literal["customer", "policy"]
 
-_NOT_BLANK = matching_text(r"\S", "expected something other than blanks")
-Words = Annotated[str, Field(min_length=1, max_length=4000), *_NOT_BLANK]
-Name = Annotated[str, Field(min_length=1, max_length=100), *_NOT_BLANK]
 Limit = Annotated[float, Field(ge=0, le=LARGEST_AMOUNT), *MONEY]
 _UTC_SECOND = (
     r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -84,7 +81,7 @@ class StartRequest(ApiRequest):
         ),
     ]
     instead_of: Annotated[
-        Name | None,
+        RecordedName | None,
         Field(description="the reviewer to take it over from; null = nobody has taken it yet"),
     ] = None
 

@@ -53,3 +53,25 @@ def matching_text(
             raise PydanticCustomError("matching_text", "{message}", {"message": message}) from None
 
     return AfterValidator(check), Field(json_schema_extra={"pattern": pattern, **schema})
+
+
+def _without(characters: str, message: str) -> tuple[Any, ...]:
+    # More than blanks, too: the JSON schema of a field has room for one pattern.
+    return matching_text(rf"^[^{characters}]*[^{characters}\s][^{characters}]*$", message)
+
+
+# A terminal obeys control characters, and no text of PostgreSQL has a NUL.
+_PRINTABLE_TEXT = _without(
+    r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f",
+    "expected no control characters but tabs and line breaks",
+)
+# No line breaks either, and nothing that changes the direction of the text around it.
+_PRINTABLE_LINE = _without(
+    r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069",
+    "expected one line without control characters",
+)
+_NOT_BLANK = matching_text(r"\S", "expected something other than blanks")
+Words = Annotated[str, Field(min_length=1, max_length=4000), *_NOT_BLANK, *_PRINTABLE_TEXT]
+Name = Annotated[str, Field(min_length=1, max_length=100), *_NOT_BLANK, *_PRINTABLE_LINE]
+# As the record has it: earlier versions took every character.
+RecordedName = Annotated[str, Field(min_length=1, max_length=100), *_NOT_BLANK]

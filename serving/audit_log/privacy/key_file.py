@@ -86,6 +86,8 @@ def read_secrets(path: Path) -> Secrets:
     Raises:
         StorageError: others than the owner may read the file, or it does not hold the secrets.
     """
+    if path.is_dir():
+        raise StorageError(f"{path}: expected the file of an audit log's secrets, got a folder")
     if path.stat().st_mode & 0o077:
         raise StorageError(f"{path}: expected secrets that only their owner can read (chmod 600)")
     try:

@@ -151,7 +151,7 @@ class Rule:
     code: str
     cause: Cause
     when: tuple[Condition, ...]  # all of them have to hold
-    en: str  # the reason's sentence; may contain {value}, and {cap} if the effect is a cap
+    en: str  # the reason's sentence; may contain {value}, {as_of}, and {cap} if the effect is a cap
     zh: str
     source: str | None = None  # the regulation, by name and article; a rule of `regulation` has one
     products: frozenset[str] | None = None  # None = all
@@ -168,13 +168,13 @@ class Rule:
 class RuleHit:
     """A rule that applies to an account.
 
-    ``value`` is that of the first condition's feature, ``cap`` CNY, or None where the rule does not
-    cap.
+    ``value`` is that of the first condition's feature, ``cap`` CNY; None = the rule does not cap.
     """
 
     rule: Rule
     value: float
     cap: float | None
+    as_of: datetime.date  # month of the last statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +334,7 @@ def _rules(sections: Sequence[Section]) -> tuple[Rule, ...]:
 def _rule(section: Section) -> Rule:
     effect = _effect(section.section("effect"))
     caps = "cap" in effect or "cap_of" in effect
-    allowed = {"value", "cap"} if caps else {"value"}
+    allowed = {"value", "as_of", "cap"} if caps else {"value", "as_of"}
     cause = section.choice("cause", CAUSES)
     source = section.text("source") if "source" in section else None
     if cause == "regulation" and source is None:

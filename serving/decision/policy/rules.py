@@ -114,7 +114,7 @@ def _hit(rule: Rule, account: Account) -> RuleHit | None:
         cap = rule.times * account.features[rule.cap_of]
         if math.isnan(cap):
             return None
-    return RuleHit(rule, account.features[rule.when[0].feature], cap)
+    return RuleHit(rule, account.features[rule.when[0].feature], cap, account.as_of)
 
 
 def _allowed_limit(hit: RuleHit, account: Account, policy: Policy) -> float:

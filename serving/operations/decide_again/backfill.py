@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -72,7 +72,9 @@ class Backfill:
     stored: Bundles
     id_key: bytes
     find: Find
-    accounts: Collection[str] = ()
+    accounts: frozenset[str] = frozenset()
+    # Those of ``accounts`` on which there is a decision.
+    found: set[str] = field(default_factory=set)
     # By digest of the old bundle, with why decisions of it cannot be attributed.
     _pairs: dict[str, tuple[UnderBundles, str | None]] = field(default_factory=dict)
 
@@ -114,8 +116,10 @@ class Backfill:
             return True
         if decision.request_body is None:
             return False
-        request = from_json(decision.request_body)
-        return request["account_id"] in self.accounts
+        account = from_json(decision.request_body)["account_id"]
+        if account in self.accounts:
+            self.found.add(account)
+        return account in self.accounts
 
     def _bundles(self, digest: str) -> tuple[UnderBundles, str | None]:
         if digest not in self._pairs:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.reader import Reader
 from serving.decision.golden import load
-from serving.operations.audit import OpenAuditLog, open_audit_log
+from serving.operations.audit import OpenAuditLog, check_tenant, open_audit_log
 from serving.operations.decide_again.backfill import Backfill, Compared
 from serving.operations.decide_again.output import check_suffix, line, write_comparisons
 from serving.operations.decide_again.replay import Bundles, period, replay, replay_text
@@ -36,6 +37,8 @@ def replay_decisions(options: argparse.Namespace) -> int:
             log.reader.by_id,
         )
     print(replay_text(done))
+    if not done.counts:
+        _say_that_there_was_none()
     return 0 if done.succeeded(options.allow_erased) else 1
 
 
@@ -51,6 +54,7 @@ def backfill_decisions(options: argparse.Namespace) -> int:
     new = load(_find_bundle(options.bundle))
     with open_audit_log() as log:
         reader = log.reader
+        _check_tenant_of(options, reader)
         backfill = Backfill(
             new=new,
             stored=Bundles(folders),
@@ -59,7 +63,12 @@ def backfill_decisions(options: argparse.Namespace) -> int:
             accounts=frozenset(options.account),
         )
         chosen = reader.of_kind(("decision",), options.tenant, *days)
-        return _report(backfill.compare_all(chosen), log, options)
+        status = _report(backfill.compare_all(chosen), log, options)
+    unknown = sorted(backfill.accounts - backfill.found)
+    if unknown:
+        text = f"expected a decision on each --account, found none on {', '.join(unknown)}"
+        print(text, file=sys.stderr)
+    return 1 if unknown else status
 
 
 def compare_shadow_decisions(options: argparse.Namespace) -> int:
@@ -73,6 +82,7 @@ def compare_shadow_decisions(options: argparse.Namespace) -> int:
     bundles = Bundles(_bundle_folders(options.bundle))
     with open_audit_log() as log:
         reader = log.reader
+        _check_tenant_of(options, reader)
         chosen = reader.of_kind(("shadow",), options.tenant, *days)
         compared = compare_shadows(
             chosen,
@@ -104,7 +114,18 @@ def _report(
         lines = map(line, counted())
         write_comparisons(options.out, lines, options.overwrite)
     print(summary_text(summary))
+    if not summary.counts:
+        _say_that_there_was_none()
     return 0 if summary.is_whole(options.allow_erased) else 1
+
+
+def _say_that_there_was_none() -> None:
+    print("the audit log has no such decision, so nothing was compared", file=sys.stderr)
+
+
+def _check_tenant_of(options: argparse.Namespace, reader: Reader) -> None:
+    if options.tenant is not None:
+        check_tenant(reader, options.tenant)
 
 
 def _bundle_folders(named: Iterable[Path]) -> dict[str, Path]:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from features.console import parse_line
 from serving.operations.decide_again.options import add_command
 
 HOST, PORT = "127.0.0.1", 3000
@@ -59,7 +60,7 @@ def add_serve_commands(commands: Any) -> None:
 def _parse_name(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("expected the name of who activates, got a blank one")
-    return text
+    return parse_line(text)
 
 
 def _parse_seconds(text: str) -> float:

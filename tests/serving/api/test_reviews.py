@@ -603,13 +603,6 @@ def test_a_repeated_field_is_refused_with_its_path(client: ReviewClient, decisio
     assert fault_paths(response) == ["$.reason"]
 
 
-def test_a_blank_reason_is_what_json_schema_calls_blank(
-    client: ReviewClient, decision: Json
-) -> None:
-    """Python counts U+001D as white space, JSON Schema does not."""
-    assert client.open_review(decision, reason="\u001d")["reason"] == "\u001d"
-
-
 def test_the_reviews_of_an_erased_person_are_not_listed(
     client: ReviewClient, server: Server, cut_request: Json
 ) -> None:

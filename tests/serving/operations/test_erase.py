@@ -77,6 +77,10 @@ def test_the_command_refuses_incomplete_options(
     assert capsys.readouterr().err.count("expected --tenant with --account, or --expired") == 3
     assert main(["erase", "--expired", "--by", "Li Na"]) == 2
     assert "there is no audit log at" in capsys.readouterr().err
+    monkeypatch.setenv("CLEARLINE_RETENTION_YEARS", "three")
+    assert main(["erase", "--expired", "--by", "Li Na"]) == 2
+    message = "CLEARLINE_RETENTION_YEARS: expected a whole number of years, got 'three'\n"
+    assert capsys.readouterr().err.endswith(message)
     monkeypatch.setenv("CLEARLINE_RETENTION_YEARS", "1")
     assert main(["erase", "--expired", "--by", "Li Na"]) == 2
     assert "--force and --why" in capsys.readouterr().err

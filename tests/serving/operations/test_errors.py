@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from pysqlite3 import dbapi2 as sqlite
 
-from serving.__main__ import main
+from serving.__main__ import AFTER_INTERRUPTION, main, make_parser
 from serving.audit_log.log import AuditLog
 from serving.operations.errors import error_text
+from tests.support.each import each
 from tests.support.records import append, environment_of, numbered_entries, settings_in
 
 
@@ -43,3 +44,30 @@ def test_a_damaged_database_answers_and_cannot_be_read(
     assert main(["verify"]) == 2
     message = "the database cannot be read: database disk image is malformed\n"
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "function", "state"),
+    [
+        (["verify"], "serving.operations.audit.verify_audit_log", "nothing was changed"),
+        (["keys", "list"], "serving.operations.commands.list_keys", AFTER_INTERRUPTION["keys"]),
+    ],
+)
+def test_an_interrupted_command_says_what_is_left_without_a_traceback(
+    arguments: list[str],
+    function: str,
+    state: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(function, interrupt)
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == f"\n{arguments[0]}: interrupted; {state}\n"
+
+
+def test_each_state_after_an_interruption_is_of_a_command() -> None:
+    for command in each(AFTER_INTERRUPTION):
+        assert f"\n    {command} " in make_parser().format_help()

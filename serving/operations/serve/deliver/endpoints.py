@@ -21,6 +21,11 @@ _MOST_SECRETS = 2
 IN_FLIGHT, SECONDS = 8, 10.0  # of an endpoint that does not say
 _MOST_IN_FLIGHT = Interval(1, 64)
 _SECONDS = Interval(0, 60, excludes_low=True)
+# On one line, as errors are.
+EXAMPLE = (
+    'endpoints.app = {tenant = "bank", url = "https://app.bank.example/clearline", '
+    'secrets = ["whsec_..."]}'
+)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -51,10 +56,18 @@ def read_endpoints(file: Path) -> list[Endpoint]:
     """The endpoints of a file, in its order.
 
     Raises:
-        ConfigError: Others than the owner may read the file, it names no endpoint, or one of them
-            is not as described in ``docs/service/events.md``.
+        ConfigError: There is no such file, others than the owner may read it, it names no endpoint,
+            or one of them is not as described in ``docs/service/events.md``.
         OSError: It cannot be read.
     """
+    if not file.exists():
+        raise ConfigError(
+            f"{file}: there is no such file, and it says which apps get the events; write it with "
+            f"mode 600 and one line for each app: {EXAMPLE}; `python -m serving deliver "
+            "--new-secret` prints a secret, and docs/service/events.md describes the other keys"
+        )
+    if not file.is_file():
+        raise ConfigError(f"{file}: expected a TOML file of the apps that get the events")
     if file.stat().st_mode & 0o077:
         raise ConfigError(f"{file}: expected a file that only its owner can read (chmod 600)")
     with read_toml(file.read_text("utf-8"), str(file)) as top:

@@ -83,3 +83,8 @@ def test_without_an_identity_key_every_process_derives_the_same(file: Path) -> N
     rewrite(file, sealing_key="ab" * 32)
     assert read_secrets(file).id_key != one.id_key
     assert one.id_key not in (one.sealing_key, one.digest_key, UNKEYED)
+
+
+def test_nobody_is_told_to_change_the_mode_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="expected the file of an audit log's secrets"):
+        read_secrets(tmp_path)

@@ -105,7 +105,8 @@ BROKEN = [
     (
         "which is {cap}.",
         "which is {limit}.",
-        "rules\\[1\\]\\] en: expected no placeholders but {cap} and {value}, got \\['{limit}'\\]",
+        "rules\\[1\\]\\] en: expected no placeholders but {as_of} and {cap} and {value}, "
+        "got \\['{limit}'\\]",
     ),
     ("逾期{value}天。", "逾期{天；", "rules\\[0\\]\\] zh: expected placeholders as {name}"),
     (
@@ -113,11 +114,15 @@ BROKEN = [
         "逾期{value:.1f}天。",
         "rules\\[0\\]\\] zh: expected placeholders as {name}",
     ),
-    ("逾期{value}天。", "逾期{}天；", "rules\\[0\\]\\] zh: expected no placeholders but {value}"),
+    (
+        "逾期{value}天。",
+        "逾期{}天；",
+        "rules\\[0\\]\\] zh: expected no placeholders but {as_of} and {value}",
+    ),
     (
         "逾期{value}天。",
         "逾期{value}天（{cap}）。",
-        "rules\\[0\\]\\] zh: expected no placeholders but {value}, got \\['{cap}'\\]",
+        "rules\\[0\\]\\] zh: expected no placeholders but {as_of} and {value}, got \\['{cap}'\\]",
     ),
     (
         "effect = { suspend = true }",

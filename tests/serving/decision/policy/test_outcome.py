@@ -11,6 +11,7 @@ from serving.decision.policy.limit import Account
 from serving.decision.policy.one_limit import limit_without_drawings
 from serving.decision.policy.outcome import Outcome, apply, apply_many, refer_to_reviewer
 from serving.decision.policy.rules import apply_rules
+from serving.decision.reasons.sentence import say_rule
 from serving.decision.scoring.score import logit
 from tests.support.each import each
 from tests.support.memory import draw_accounts, follow
@@ -198,7 +199,12 @@ def test_a_past_due_account_is_suspended_at_any_probability() -> None:
     outcome = outcome_of(make_account(0.01, days_past_due_now=60.0))
     assert outcome.action == "suspend"
     assert not outcome.by_model
-    assert [hit.rule.code for hit in outcome.hits] == ["account_past_due"]
+    [hit] = outcome.hits
+    assert hit.rule.code == "account_past_due"
+    # The customer has several statements: the sentence names the month of the one that it is about.
+    text = say_rule(hit)
+    assert text.en.startswith("Your statement of September 2026 shows a payment 60 days late. ")
+    assert text.zh.startswith("您2026年9月的账单显示还款逾期60天。")
 
 
 def test_several_accounts_get_the_outcome_of_each_alone() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,8 @@ CAP = Rule(
     en="At most {cap} on an income of {value}.",
     zh="{value}：{cap}。",
 )
-HIT = RuleHit(CAP, value=3000.0, cap=18000.0)
+LAST_MONTH = datetime.date(2026, 10, 1)
+HIT = RuleHit(CAP, value=3000.0, cap=18000.0, as_of=LAST_MONTH)
 # Of four comparison accounts; three are better than 0.5 in every feature, whatever its direction.
 BETTER = {1: [0.1, 0.2, 0.3, 0.9], -1: [0.9, 0.8, 0.7, 0.1]}
 
@@ -562,7 +564,7 @@ PAST_DUE = Rule(
     en="A payment is {value} days late.",
     zh="逾期{value}天。",
 )
-LATE_BY_60 = RuleHit(PAST_DUE, value=60.0, cap=None)
+LATE_BY_60 = RuleHit(PAST_DUE, value=60.0, cap=None, as_of=LAST_MONTH)
 USE = {"utilization_now": 1.0}
 
 

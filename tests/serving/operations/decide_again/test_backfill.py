@@ -282,7 +282,16 @@ def test_the_command_ends_with_1_if_anything_is_left_out(
     append(record, drafts)
     given = ["backfill", "--bundle", str(other_folder), "--old", str(BUNDLE)]
     assert main(given) == 0  # the control
+    capsys.readouterr()
     assert main([*given, "--account", "nobody"]) == 1
+    none = "the audit log has no such decision, so nothing was compared\n"
+    unknown = "expected a decision on each --account, found none on nobody\n"
+    assert capsys.readouterr().err == none + unknown
+    assert main([*given, "--account", "A-5", "--account", "nobody"]) == 1
+    assert capsys.readouterr().err == unknown
+    assert main([*given, "--tenant", "lendr"]) == 2
+    message = "expected a tenant of the audit log, one of ['lender'], got 'lendr'\n"
+    assert capsys.readouterr().err == message
     assert main([*given, "--out", str(tmp_path / "out.txt")]) == 1
     assert "expected a name that ends with .jsonl or .parquet" in capsys.readouterr().err
     erase_account(record.database, record.secrets, "lender", "A-5", ORDER)

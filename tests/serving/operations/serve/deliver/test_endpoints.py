@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.decision.config.strict_toml import ConfigError
-from serving.operations.serve.deliver.endpoints import BY_DEFAULT, read_endpoints
+from serving.operations.serve.deliver.endpoints import BY_DEFAULT, EXAMPLE, read_endpoints
 from tests.support.each import each
 
 SECRET = "whsec_" + "c" * 32
@@ -69,6 +69,25 @@ def test_plain_http_is_for_this_machine_or_said_to_be_allowed(tmp_path: Path) ->
         with pytest.raises(ConfigError, match="https"):
             read_endpoints(write(tmp_path, url=f'"http://{host}/hooks"'))
     read_endpoints(write(tmp_path, url='"http://10.0.0.1/hooks"', allow_http="true"))
+
+
+def test_without_the_file_one_is_told_what_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "events.toml"
+    with pytest.raises(ConfigError) as refused:
+        read_endpoints(file)
+    text = str(refused.value)
+    assert text.startswith(f"{file}: there is no such file, and it says which apps get the events")
+    assert EXAMPLE in text
+    # The control: with a secret, what is told is a file that can be used.
+    file.write_text(EXAMPLE.replace("whsec_...", SECRET), "utf-8")
+    file.chmod(0o600)
+    [endpoint] = read_endpoints(file)
+    assert (endpoint.name, endpoint.tenant) == ("app", "bank")
+
+
+def test_nobody_is_told_to_change_the_mode_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a TOML file of the apps"):
+        read_endpoints(tmp_path)
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
