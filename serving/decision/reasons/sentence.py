@@ -13,7 +13,7 @@ from serving.decision.config.policy import RuleHit
 from serving.decision.config.reasons import Text, Wording
 from serving.decision.config.template import template_in_both
 from serving.decision.reasons.case import Case
-from serving.decision.reasons.wording import month_name, number_in_both
+from serving.decision.reasons.wording import month_in_both, number_in_both
 from serving.decision.reasons.words import write
 
 if TYPE_CHECKING:  # ranking imports this module
@@ -61,7 +61,7 @@ def say_rule(hit: RuleHit) -> Text:
     words = {
         "value": number_in_both(hit.value, unit),
         "cap": number_in_both(cap, "CNY"),
-        "as_of": (month_name(hit.as_of, "en"), month_name(hit.as_of, "zh")),
+        "as_of": month_in_both(hit.as_of),
     }
     template = template_in_both(rule.en, rule.zh)
     sentence = Text(*template.fill([words[name] for name in template.names]))
