@@ -59,6 +59,8 @@ def decide_portfolio(options: argparse.Namespace) -> None:
     left_out = result.manifest["left_out"]
     if left_out:
         print(f"left out   {_few(left_out)}, as *.parquet is expected")
+    if not result.totals.accounts:
+        print("no account was decided: the statements have none of these months", file=sys.stderr)
     print(f"decisions  {options.out}; {MANIFEST} has the digests of all files")
     print(_in_force_text(result))
 

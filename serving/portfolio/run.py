@@ -34,7 +34,7 @@ from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.recorded.record import Recorder
 from serving.portfolio.spread.hand_out import decide_all
 from serving.portfolio.totals import Totals
-from serving.portfolio.worker import Done, rejects_file, remove_unfinished, whole_file
+from serving.portfolio.worker import NOTES, Done, rejects_file, remove_unfinished, whole_file
 from serving.storage.timestamps import encode_time
 
 _LOCK = "_lock"
@@ -100,6 +100,7 @@ def _run(
     remove_unfinished(order.decisions)
     in_order = [found[partition.name] for partition in partitions]
     check_accounts(in_order, order)
+    _check_no_others(in_order, order)
     if order.rejects is not None:
         _collect_rejects(in_order, order.decisions, order.rejects)
     if report is not None:
@@ -117,11 +118,30 @@ def _run(
     return _finish(manifest, in_order, recorded, order.decisions)
 
 
+def _check_no_others(found: Sequence[Done], order: Order) -> None:
+    """Raise :class:`PortfolioError` for decisions on statements that are not there any more.
+
+    A reader of the folder would count their accounts, some of them twice.
+    """
+    expected = {name for done in found for name in done.decisions}
+    files = [file.relative_to(order.decisions) for file in order.decisions.rglob("*.parquet")]
+    present = {file.as_posix() for file in files if file.parts[0] != NOTES}
+    others = sorted(present - expected)
+    if others:
+        raise PortfolioError(
+            f"{order.decisions}: {others[0]} and {len(others) - 1} more have decisions on "
+            f"statements that are not in {order.statements} any more; remove them, or name a new "
+            "folder, and run the same command again"
+        )
+
+
 def _check_places(order: Order) -> None:
     """Raise :class:`PortfolioError` if what is written would be among what is read, or replace it.
 
     An unfinished run has listed its rejects perhaps; a new one writes a new file.
     """
+    if order.decisions.exists() and not order.decisions.is_dir():
+        raise PortfolioError(f"{order.decisions}: expected a folder for the decisions, got a file")
     statements, decisions = order.statements.resolve(), order.decisions.resolve()
     if decisions.is_relative_to(statements):
         raise PortfolioError(

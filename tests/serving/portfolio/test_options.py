@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from serving.__main__ import main
@@ -23,6 +24,18 @@ def test_an_option_without_the_one_that_it_needs_is_refused(
     assert main(["portfolio", str(tmp_path), "--out", str(out), *more]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_file_is_no_place_for_decisions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pl.DataFrame().write_parquet(tmp_path / "statements.parquet")
+    out = tmp_path / "out"
+    out.touch()
+    file = str(tmp_path / "statements.parquet")
+    assert main(["portfolio", file, "--bundle", str(tmp_path), "--out", str(out)]) == 2
+    message = f"{out}: expected a folder for the decisions, got a file\n"
+    assert capsys.readouterr().err == message
 
 
 def test_no_process_cannot_decide(capsys: pytest.CaptureFixture[str]) -> None:

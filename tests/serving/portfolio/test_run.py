@@ -332,6 +332,24 @@ def test_files_without_accounts_are_no_fault(
     assert run(early).totals.accounts == 0
 
 
+def test_decisions_on_statements_that_are_gone_are_not_mixed_with_the_others(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    """As after a run that was refused, and whose statements were then put in order."""
+    folder = portfolio("renamed", [statements])
+    wanted = order(folder)
+    run(wanted)
+    manifest = wanted.decisions / MANIFEST
+    stored = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps(stored | {"state": "unfinished"}), "utf-8")
+    [file] = folder.glob("*.parquet")
+    file.rename(folder / "other.parquet")
+    assert f"{file.name} and 0 more have decisions on statements" in refused_text(wanted)
+    (wanted.decisions / file.name).unlink()
+    run(wanted)
+    assert read_all(wanted.decisions).height == ACCOUNTS
+
+
 def test_another_run_is_not_mixed_with_the_one_in_the_folder(
     statements: pl.DataFrame, portfolio: Portfolio, order: Make, tmp_path: Path
 ) -> None:
