@@ -89,8 +89,8 @@ def resolved_limit(body: ResolutionRequest, rows: Sequence[Entry], memory: Memor
     if body.new_limit is None or not lowest <= body.new_limit <= highest:
         raise invalid(
             "new_limit",
-            f"expected at least the limit {left_by}, "
-            "and at most the one from before the reviewed decision",
+            f"expected {lowest:,.2f} or more, the limit {left_by}, and {highest:,.2f} or less, the "
+            "one from before the reviewed decision",
         )
     return body.new_limit
 

@@ -47,7 +47,7 @@ def test_a_limit_that_is_too_low_is_refused_with_the_limit_that_counts(
         resolved_limit(amended_to(lowest - 0.01), rows, memory)
     [fault] = refused.value.problem.errors
     assert fault.path == "$.new_limit"
-    assert named in fault.message
+    assert f"expected {lowest:,.2f} or more, {named}, and 20,000.00 or less" in fault.message
 
 
 @pytest.mark.parametrize(
