@@ -15,6 +15,7 @@ from features.catalogue import BY_NAME
 from serving.decision.bundle import Bundle
 from training.evaluate.holdout import Evaluation
 from training.release.report.page import Exhibit, Section
+from training.tracking.lightgbm_import import lgb
 
 _PURPOSE = (
     "The model predicts the probability that an account becomes 60 days past due or worse within "
@@ -160,12 +161,16 @@ def describe_cut_offs(bundle: Bundle) -> str:
     return ", ".join(f"{cut_off:.4f} ({product})" for product, cut_off in cut_offs.items())
 
 
+def count_leaves(booster: lgb.Booster) -> int:
+    """Return the leaves of all trees, also where LightGBM was loaded without pandas."""
+    return sum(tree["num_leaves"] for tree in booster.dump_model()["tree_info"])
+
+
 def _bundle_table(bundle: Bundle) -> pl.DataFrame:
     provenance, policy = bundle.provenance, bundle.policy
     calibration = bundle.scorer.calibration
     booster = bundle.scorer.model
-    # A leaf is a node without children.
-    leaves = int(booster.trees_to_dataframe()["left_child"].isna().sum())
+    leaves = count_leaves(booster)
     constrained = sum(BY_NAME[name].direction != 0 for name in bundle.features)
     products = ", ".join(sorted(bundle.comparisons))
     versions = [f"{name} {version}" for name, version in provenance.libraries.items()]
