@@ -38,15 +38,17 @@ def estimate_performance(probability: Vector, seed: int = 0) -> pl.DataFrame:
     Columns: ``measure`` (auc, brier, or rate, the share of label 1), ``value``, ``low``, ``high``.
     The interval contains 95 % of the results that labels drawn with these probabilities would give
     on resampled accounts; it is wide where defaults are few.  The ends of AUC are null where fewer
-    than 10 accounts of a label are expected.
+    than 10 accounts of a label are expected, and AUC itself for one account.
 
     >>> estimate_performance(np.full(1000, 0.1)).select("measure", "value").rows()
     [('auc', 0.5), ('brier', 0.09), ('rate', 0.1)]
     """
     # The mean of (label - p)^2 over labels drawn with probability p is p (1 - p).
     expected_brier = float(np.mean(probability * (1.0 - probability)))
+    # One account is no pair.
+    expected = expected_auc(probability, probability) if len(probability) > 1 else None
     values = {
-        "auc": expected_auc(probability, probability),
+        "auc": expected,
         "brier": expected_brier,
         "rate": float(probability.mean()),
     }
@@ -59,7 +61,8 @@ def estimate_performance(probability: Vector, seed: int = 0) -> pl.DataFrame:
         # Of few defaults, the draws with both labels are a selection.
         if measure != "auc" or fewest >= _LEAST_EXPECTED:
             interval = percentile_interval(draws[measure])
-        rows.append((measure, round(value, _DIGITS), *interval))
+        rounded = None if value is None else round(value, _DIGITS)
+        rows.append((measure, rounded, *interval))
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 

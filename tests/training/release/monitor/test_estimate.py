@@ -64,3 +64,10 @@ def test_equal_labels_have_no_auc() -> None:
     assert value(measured, "rate")[:2] == (0, 0)
     estimate = estimate_performance(np.full(20, 1e-9))
     assert value(estimate, "auc")[1:] == (None, None)
+
+
+def test_a_month_of_one_decision_has_no_auc() -> None:
+    """Its JSON would have NaN, and no report would be written."""
+    estimate = estimate_performance(np.full(1, 0.1))
+    assert value(estimate, "auc") == (None, None, None)
+    assert value(estimate, "rate")[0] == 0.1
