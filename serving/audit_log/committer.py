@@ -20,6 +20,7 @@ from serving.audit_log import checkpoints
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.memory import Account, newest_events
 from serving.audit_log.privacy.key_file import Secrets
+from serving.audit_log.privacy.sealed_batch import SealedBatch, store_batch
 from serving.audit_log.rows import (
     decode_rows,
     insert_entries,
@@ -51,6 +52,7 @@ _EXISTING = sa.select(entries.c.entry_id, unique_key_column).where(
 class Committer:
     """Commits items to one database; used by one thread.
 
+    ``many_rows``: whether it stores many thousands of rows, one transaction after the other.
     ``ready``: whether the last write succeeded.
     """
 
@@ -59,8 +61,10 @@ class Committer:
         database: Database,
         secrets: Secrets,
         checkpoint_file: Path,
+        many_rows: bool = False,
     ) -> None:
         self._database, self._secrets, self._file = database, secrets, checkpoint_file
+        self._many_rows = many_rows
         self._held: sa.Connection | None = None
         self._rows_unsigned, self._signed_at = 0, time.monotonic()
         self.ready = True
@@ -80,6 +84,24 @@ class Committer:
         self.ready = True
         self._rows_unsigned += sum(len(rows) for rows in stored if isinstance(rows, list))
         return stored
+
+    def commit_sealed(self, batch: SealedBatch) -> bool:
+        """Commit a batch in one transaction; durable on return.
+
+        False if nothing was stored, because its accounts have changed since it was sealed, or
+        because a row of it is stored already: :meth:`commit` says which of its entries can be.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the write failed; it may be stored all the same.
+        """
+        try:
+            with COMMIT_SECONDS.time(), self._database.writing(self._hold()) as connection:
+                is_stored = store_batch(connection, batch)
+        except IntegrityError:
+            return False
+        self.ready = True
+        self._rows_unsigned += len(batch.rows) if is_stored else 0
+        return is_stored
 
     def find_committed(self, items: Sequence[Item]) -> list[list[Entry] | None]:
         """After a failure: the entries of each item as stored; None: certainly not stored."""
@@ -157,13 +179,16 @@ class Committer:
         if self._held is not None:
             self._held.close()
 
+    def _hold(self) -> sa.Connection:
+        if self._held is None:
+            self._held = self._database.hold(self._many_rows)
+        return self._held
+
     def _insert(self, items: Sequence[Item], find_duplicates: bool) -> list[list[Entry] | Refusal]:
         """Insert the items that are not refused, within one transaction."""
-        if self._held is None:
-            self._held = self._database.hold()
         # Not under the lock, for which other writers wait.
         packed = [[pack_contents(entry) for entry in item] for item in items]
-        with self._database.writing(self._held) as connection:
+        with self._database.writing(self._hold()) as connection:
             duplicates = _find_duplicates(connection, items) if find_duplicates else set()
             outdated = _find_outdated(connection, items, duplicates, self._secrets)
             outdated |= _find_erased(connection, items)

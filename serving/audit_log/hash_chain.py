@@ -8,7 +8,7 @@ verifies after a data subject is erased.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,21 +39,29 @@ def hash_row(row: Mapping[str, Any] | sa.RowMapping, before: bytes) -> bytes:
 
     Each column is hashed with its type and length, so different rows are different byte strings.
     """
+    seq, *others = (row[name] for name in _HASHED)
+    return hash_next(before, seq, encode_columns(others))
+
+
+def hash_next(before: bytes, seq: int, columns: bytes) -> bytes:
+    """As :func:`hash_row`, of a row whose other columns :func:`encode_columns` has encoded."""
+    return hashlib.sha256(before + encode_columns([seq]) + columns).digest()
+
+
+def encode_columns(values: Iterable[Any]) -> bytes:
+    """Columns in the order of the record format, as they are hashed."""
     # Lengths are hashed: without them two columns could exchange characters unnoticed.
-    parts = [before]
-    for name in _HASHED:
-        value = row[name]
+    parts: list[bytes] = []
+    for value in values:
         if value is None:
             parts.append(_NULL)
-            continue
-        tag, content = _encode(value)
-        parts += tag, len(content).to_bytes(8, "big"), content
-    return hashlib.sha256(b"".join(parts)).digest()
-
-
-def _encode(value: Any) -> tuple[bytes, bytes]:
-    if isinstance(value, str):
-        return b"s", value.encode()
-    if isinstance(value, int):
-        return b"i", str(value).encode()
-    return b"b", bytes(value)
+        elif isinstance(value, str):
+            content = value.encode()
+            parts += b"s", len(content).to_bytes(8, "big"), content
+        elif isinstance(value, int):
+            content = str(value).encode()
+            parts += b"i", len(content).to_bytes(8, "big"), content
+        else:
+            content = bytes(value)
+            parts += b"b", len(content).to_bytes(8, "big"), content
+    return b"".join(parts)

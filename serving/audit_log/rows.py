@@ -10,14 +10,14 @@ import base64
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from pydantic_core import from_json
 
 from serving.audit_log.entry import Entry, Kind, NewEntry, Packed, encode_metadata
-from serving.audit_log.hash_chain import GENESIS, hash_row
+from serving.audit_log.hash_chain import GENESIS, encode_columns, hash_next
 from serving.audit_log.privacy import data_subjects
 from serving.audit_log.privacy.content import pack, unpack
 from serving.audit_log.privacy.data_subjects import (
@@ -45,6 +45,23 @@ _LAST = PreparedStatement(
     sa.select(entries.c.seq, entries.c.hash).where(entries.c.seq == _LAST_SEQ)
 )
 _INSERT = BulkInsert(entries)
+
+
+class SealedRow(NamedTuple):
+    """A row that only the chain is missing of.
+
+    Attributes:
+        columns: Those between ``seq`` and ``before``, in the table's order.
+        hashed: The same, as :func:`serving.audit_log.hash_chain.encode_columns` encodes them.
+    """
+
+    columns: tuple[object, ...]
+    hashed: bytes
+
+
+def draw_row_nonces(rows: int) -> Iterator[bytes]:
+    """The nonces that :func:`seal_row` needs for so many rows."""
+    return draw_nonces(_NONCES * rows)
 
 
 def read_chain_head(connection: sa.Connection) -> tuple[int, bytes]:
@@ -80,24 +97,76 @@ def insert_entries(
     if not new_entries:
         return []
     by_account = data_subjects.get_or_create(connection, new_entries, secrets)
-    # The write lock is held: no other writer can append between this read and the insert.
-    seq, before = read_chain_head(connection)
-    nonces = draw_nonces(_NONCES * len(new_entries))
-    rows: list[dict[str, Any]] = []
-    stored: list[Entry] = []
+    nonces = draw_row_nonces(len(new_entries))
+    rows: list[SealedRow] = []
+    people: list[DataSubject | None] = []
     if packed is None:
         packed = [pack_contents(entry) for entry in new_entries]
     for entry, contents in zip(new_entries, packed, strict=True):
-        seq += 1
         person = None if entry.account is None else by_account[entry.tenant, entry.account]
-        sealed = {} if person is None else _sealed(entry, person, contents, nonces)
-        row = _encode(entry, seq, sealed.pop(_IN_FORCE, None)) | sealed
-        row_hash = hash_row(row, before)
-        rows.append(row | {"before": before, "hash": row_hash})
-        stored.append(_as_stored(entry, seq, person))
+        rows.append(seal_row(entry, person, contents, nonces))
+        people.append(person)
+    last = append_rows(connection, rows)
+    numbers = range(last - len(rows) + 1, last + 1)
+    return [
+        _as_stored(entry, seq, person)
+        for entry, seq, person in zip(new_entries, numbers, people, strict=True)
+    ]
+
+
+def seal_row(
+    entry: NewEntry, person: DataSubject | None, contents: Packed, nonces: Iterator[bytes]
+) -> SealedRow:
+    """The row of an entry; ``contents``, of :func:`pack_contents`, are encrypted for the person.
+
+    ``person`` is None for an entry without an account, whose bodies are stored as they are.
+    ``nonces`` has as many as :func:`draw_row_nonces` draws for a row.
+    """
+    subject_id, metadata = None, entry.metadata
+    asked, answered = entry.request_body, entry.response_body
+    if person is not None:
+        subject_id = person.subject_id
+        encrypted: list[bytes | None] = []
+        for name, one in zip((*ENCRYPTED, _IN_FORCE), contents, strict=True):
+            context = encryption_context(entry.entry_id, name)
+            encrypted.append(encrypt(one, person.key, context, next(nonces)))
+        asked, answered, in_force = encrypted
+        if in_force is not None:
+            metadata = {**metadata, _IN_FORCE: base64.b64encode(in_force).decode()}
+    columns = (
+        entry.entry_id,
+        entry.kind,
+        entry.subject,
+        entry.tenant,
+        entry.caller,
+        encode_time(entry.at),
+        subject_id,
+        encode_metadata(metadata),
+        asked,
+        answered,
+        entry.unique_key,
+        entry.digest,
+        None if entry.due is None else entry.due.isoformat(),
+    )
+    return SealedRow(columns, encode_columns(columns))
+
+
+def append_rows(connection: sa.Connection, rows: Sequence[SealedRow]) -> int:
+    """Append rows to the chain within a write transaction; returns the ``seq`` of the last one.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: an entry id or a unique key exists already.
+    """
+    # The write lock is held: no other writer can append between this read and the insert.
+    seq, before = read_chain_head(connection)
+    chained: list[tuple[object, ...]] = []
+    for row in rows:
+        seq += 1
+        row_hash = hash_next(before, seq, row.hashed)
+        chained.append((seq, *row.columns, before, row_hash))
         before = row_hash
-    _INSERT.run(connection, rows)
-    return stored
+    _INSERT.run_values(connection, chained)
+    return seq
 
 
 def decode_rows(
@@ -201,40 +270,6 @@ def _decrypt_in_force(stored: str, entry_id: str, key: bytes) -> bytes:
 def encryption_context(entry_id: str, name: str) -> str:
     """What content is bound to: content moved to another row or name fails to decrypt."""
     return f"{entry_id} {name}"
-
-
-def _encode(entry: NewEntry, seq: int, in_force: bytes | None) -> dict[str, Any]:
-    """The row of an entry, as if it had no account; ``in_force`` is encrypted."""
-    metadata = entry.metadata
-    if in_force is not None:
-        metadata = {**metadata, _IN_FORCE: base64.b64encode(in_force).decode()}
-    return {
-        "seq": seq,
-        "entry_id": entry.entry_id,
-        "kind": entry.kind,
-        "subject": entry.subject,
-        "tenant": entry.tenant,
-        "caller": entry.caller,
-        "at": encode_time(entry.at),
-        data_subject_column.name: None,
-        metadata_column.name: encode_metadata(metadata),
-        request_column.name: entry.request_body,
-        response_column.name: entry.response_body,
-        unique_key_column.name: entry.unique_key,
-        "digest": entry.digest,
-        "due": None if entry.due is None else entry.due.isoformat(),
-    }
-
-
-def _sealed(
-    entry: NewEntry, person: DataSubject, contents: Packed, nonces: Iterator[bytes]
-) -> dict[str, Any]:
-    """The columns of a row that differ if it is about a person, and what is in force, encrypted."""
-    sealed: dict[str, Any] = {data_subject_column.name: person.subject_id}
-    for name, packed in zip((*ENCRYPTED, _IN_FORCE), contents, strict=True):
-        context = encryption_context(entry.entry_id, name)
-        sealed[name] = encrypt(packed, person.key, context, next(nonces))
-    return sealed
 
 
 def _as_stored(

@@ -33,6 +33,7 @@ from serving.portfolio.recorded.bounds import exceeded
 from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.recorded.record import Recorder
 from serving.portfolio.spread.hand_out import decide_all
+from serving.portfolio.spread.seal_ahead import seal_all
 from serving.portfolio.totals import Totals
 from serving.portfolio.worker import NOTES, Done, rejects_file, remove_unfinished, whole_file
 from serving.storage.timestamps import encode_time
@@ -109,12 +110,8 @@ def _run(
     if not order.records:
         return _finish(manifest, in_order, {}, order.decisions)
     _check_bounds(in_order, order, bundle)
-    recorded = _record_all(
-        in_order,
-        order,
-        manifest["run"],
-        local_date(decided_at, bundle.policy),
-    )
+    today = local_date(decided_at, bundle.policy)
+    recorded = _record_all(in_order, order, manifest["run"], today)
     return _finish(manifest, in_order, recorded, order.decisions)
 
 
@@ -248,10 +245,13 @@ def _record_all(
 ) -> dict[str, Any]:
     """Store all decisions; what the manifest says of that."""
     with closing(Recorder(order, run_id)) as recorder:
-        parts = [recorder.record(done) for done in found]
+        parts = recorder.find_recorded(found)
+        rest = [done for done in found if done.name not in parts]
+        for done, batches in seal_all(rest, order):
+            parts[done.name] = recorder.record(done, batches)
         return {
-            "recorded": sum(part.decisions for part in parts),
-            "overtaken": sum(part.overtaken for part in parts),
+            "recorded": sum(part.decisions for part in parts.values()),
+            "overtaken": sum(part.overtaken for part in parts.values()),
             "still_due": recorder.count_due(today),
         }
 

@@ -277,11 +277,15 @@ class BulkInsert:
 
     def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert the rows within the connection's transaction, in this order."""
+        self.run_values(connection, [[row[name] for name in self._names] for row in rows])
+
+    def run_values(self, connection: sa.Connection, rows: Sequence[Sequence[object]]) -> None:
+        """As :meth:`run`; each row has its values in the order of the table's columns."""
         for begin in range(0, len(rows), _MAX_ROWS):
             some = rows[begin : begin + _MAX_ROWS]
             values: list[object] = []
             for row in some:
-                values += [row[name] for name in self._names]
+                values += row
             sql = self._sql(connection.dialect, len(some))
             with _executed(connection.dialect, _driver_of(connection), sql, values):
                 pass  # an INSERT has no result

@@ -25,6 +25,7 @@ from serving.storage.tables import people
 _INSERT = BulkInsert(people)
 # Bytes. Random nonces are safe, because one key encrypts far fewer than 2**32 rows.
 _NONCE = 12
+_ID, _KEY = 16, 32  # of a data subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,25 @@ def get_or_create(
         # An account may have been hashed with an earlier account key.
         subject = next((known[one] for one in own.values() if one in known), None)
         if subject is None:
-            subject = DataSubject(secrets.token_hex(16), secrets.token_bytes(32))
-            created.append(_encode(subject, own[secrets_.account_key], secrets_))
+            subject, row = draw_subject(own[secrets_.account_key], secrets_)
+            created.append(row)
         subjects[account] = subject
-    if created:
-        _INSERT.run(connection, created)
+    insert(connection, created)
     return subjects
+
+
+def draw_subject(account_hash: str, secrets_: Secrets) -> tuple[DataSubject, dict[str, object]]:
+    """Draw a data subject for an account; with its row of ``people``, for :func:`insert`."""
+    # In one call of the system: a portfolio has many new accounts.
+    drawn = secrets.token_bytes(_ID + _KEY + _NONCE)
+    subject = DataSubject(drawn[:_ID].hex(), drawn[_ID : _ID + _KEY])
+    return subject, _encode(subject, account_hash, drawn[_ID + _KEY :], secrets_)
+
+
+def insert(connection: sa.Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert the rows of new data subjects, of :func:`draw_subject`."""
+    if rows:
+        _INSERT.run(connection, rows)
 
 
 def read_subject_keys(
@@ -185,10 +199,10 @@ def _select_by_hash(count: int) -> PreparedStatement:
 def _encode(
     subject: DataSubject,
     account_hash: str,
+    nonce: bytes,
     secrets_: Secrets,
 ) -> dict[str, object]:
     context = key_context(subject.subject_id, account_hash)
-    [nonce] = draw_nonces(1)
     return {
         "person": subject.subject_id,
         "account": account_hash,

@@ -71,9 +71,21 @@ def entries_table(
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def read_entries(file: Path, tenant: str) -> Iterator[list[NewEntry]]:
-    """What is stored together of each decision: its row, and that of the review it opens."""
-    for row in pl.read_parquet(file).iter_rows(named=True):
+def count_entries(file: Path) -> int:
+    """The decisions of a file of :func:`entries_table`."""
+    counted = pl.scan_parquet(file).select(pl.len()).collect()
+    return int(counted.item())
+
+
+def read_entries(
+    file: Path, tenant: str, first: int = 0, count: int | None = None
+) -> Iterator[list[NewEntry]]:
+    """What is stored together of each decision: its row, and that of the review it opens.
+
+    ``count`` decisions from the place ``first`` on; None = all that follow.
+    """
+    rows = pl.scan_parquet(file).slice(first, count).collect()
+    for row in rows.iter_rows(named=True):
         decision = NewEntry(
             entry_id=row["entry_id"],
             kind="decision",

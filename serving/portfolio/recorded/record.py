@@ -1,6 +1,6 @@
 """A run's decisions in the audit log: each once, however often the run is interrupted.
 
-    entries of a partition, 512 accounts in a transaction -> the row of the partition
+    batches of a partition, each a transaction -> the row of the partition
 
 A decision that is in the audit log already is of an earlier try of the same run.  One that follows
 from an event which is not the account's newest any more is not stored: the service has decided on
@@ -12,9 +12,9 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,14 @@ from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
+from serving.portfolio.recorded.batches import Batch, Sealer
 from serving.portfolio.recorded.entries import CALLER, read_entries
 from serving.portfolio.recorded.failures import name_failures
 from serving.portfolio.worker import NOTES, Done, entries_files, whole_file
 from serving.reviews.due import all_due
 from serving.storage.database import COMMAND_SECONDS, open_database
 
-# Each transaction waits for the disk several times.  The service waits for it up to a tenth of a
-# second.
-DECISIONS_A_COMMIT = 512
+_KEYS_A_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,10 @@ class Recorder:
         self._order, self._run, self._at = order, run_id, order.decided_at
         self._database = open_database(order.record, COMMAND_SECONDS)
         self.secrets = open_secrets(self._database, order.record, create=False)
-        self._committer = Committer(self._database, self.secrets, order.record.checkpoints)
+        self._committer = Committer(
+            self._database, self.secrets, order.record.checkpoints, many_rows=True
+        )
+        self._sealer = Sealer(self._database, self.secrets, order.tenant)
         self.reader = Reader(self._database, self.secrets)
 
     def close(self) -> None:
@@ -77,33 +79,56 @@ class Recorder:
         self._committer.close()
         self._database.close()
 
-    def record(self, done: Done) -> Recorded:
+    def record(self, done: Done, batches: Iterable[Batch] | None = None) -> Recorded:
         """Store what was decided in a partition; what is stored already stays as it is.
+
+        ``batches`` are those of the partition; None = they are encrypted here.
 
         Raises:
             StorageError: The audit log cannot be written, as where its disk is full.
         """
+        if batches is None:
+            files = entries_files(done, self._order.decisions)
+            batches = chain.from_iterable(map(self._sealer.seal, files))
         with name_failures(self._database):
-            return self._record(done)
+            stored = self._find_recorded([done]).get(done.name)
+            return stored or self._record(done, batches)
 
-    def _record(self, done: Done) -> Recorded:
-        key = f"portfolio:{self._run}:{done.name}"
-        for row in self.reader.by_unique_keys([key]):
-            return Recorded(**json.loads(row.response_body or b"{}"))
+    def find_recorded(self, found: Sequence[Done]) -> dict[str, Recorded]:
+        """Which of these partitions are stored already, by name.
+
+        Raises:
+            StorageError: The audit log cannot be read.
+        """
+        with name_failures(self._database):
+            return self._find_recorded(found)
+
+    def _find_recorded(self, found: Sequence[Done]) -> dict[str, Recorded]:
+        stored = {}
+        every = [self._key(done.name) for done in found]
+        for first in range(0, len(every), _KEYS_A_QUERY):
+            keys = every[first : first + _KEYS_A_QUERY]
+            for row in self.reader.by_unique_keys(keys):
+                part = Recorded(**json.loads(row.response_body or b"{}"))
+                stored[part.partition] = part
+        return stored
+
+    def _record(self, done: Done, batches: Iterable[Batch]) -> Recorded:
         stored = 0
         overtaken: list[str] = []
-        for file in entries_files(done, self._order.decisions):
-            items = read_entries(file, self._order.tenant)
-            while some := list(islice(items, DECISIONS_A_COMMIT)):
-                late = self._commit(some)
-                overtaken += late
-                stored += len(some) - len(late)
+        for batch in batches:
+            late = self._store(batch)
+            overtaken += late
+            stored += batch.count - len(late)
         with whole_file(_overtaken_file(done.name, self._order.decisions)) as place:
             place.write_text(json.dumps(overtaken), "utf-8")
         recorded = Recorded(done.name, stored, len(overtaken), done.keeps, done.roots)
-        self._committer.commit([[self._row(recorded, key)]])
+        self._committer.commit([[self._row(recorded, self._key(done.name))]])
         self._committer.sign_if_due()
         return recorded
+
+    def _key(self, partition: str) -> str:
+        return f"portfolio:{self._run}:{partition}"
 
     def check_new(self) -> None:
         """Raise :class:`PortfolioError` if the run is recorded, or its time is before the last row.
@@ -127,8 +152,14 @@ class Recorder:
         with name_failures(self._database):
             return sum(1 for _ in all_due(self.reader, self._order.tenant, today))
 
-    def _commit(self, items: Sequence[list[NewEntry]]) -> list[str]:
+    def _store(self, batch: Batch) -> list[str]:
         """Store some decisions; returns the accounts that were overtaken."""
+        if batch.sealed is not None and self._committer.commit_sealed(batch.sealed):
+            self._committer.sign_if_due()
+            return []
+        # Some were stored by an earlier try, or the service has decided meanwhile.
+        tenant = self._order.tenant
+        items = list(read_entries(batch.file, tenant, batch.first, batch.count))
         results = self._committer.commit(items)
         self._committer.sign_if_due()
         refused = {

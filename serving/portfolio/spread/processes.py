@@ -11,6 +11,7 @@ This module imports none of these libraries.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import multiprocessing
 import os
@@ -64,7 +65,7 @@ def open_processes(workers: int) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(
         max_workers=workers,
         mp_context=multiprocessing.get_context("forkserver"),
-        initializer=_end_with_command,
+        initializer=_begin,
     )
     try:
         yield pool
@@ -77,8 +78,10 @@ def open_processes(workers: int) -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_command() -> None:
+def _begin() -> None:
     """Let this process end when that of the command is killed: nobody would tell it to."""
+    # The libraries stay as long as the process: the collector would look at them again and again.
+    gc.freeze()
     threading.Thread(target=_wait_for_command, daemon=True).start()
 
 

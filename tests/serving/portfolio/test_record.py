@@ -221,7 +221,8 @@ def test_the_keeps_are_proven_and_a_changed_row_is_found(order: Order) -> None:
 
 def command_of(order: Order) -> list[str]:
     command = [sys.executable, "-m", "serving", "portfolio", str(order.statements)]
-    command += ["--out", str(order.decisions), "--bundle", str(order.bundle), "--workers", "1"]
+    command += ["--out", str(order.decisions), "--bundle", str(order.bundle)]
+    command += ["--workers", str(order.workers)]
     command += ["--decided-at", checks.WHEN.isoformat()]
     return [*command, "--tenant", order.tenant, "--record"]
 
@@ -247,9 +248,9 @@ def test_a_run_that_is_killed_at_any_place_stores_everything_once(order: Order, 
         settings.secrets.parent.mkdir()
         shutil.copy(settings_of(order).secrets, settings.secrets)
         AuditLog(settings).close()
-        disturbed = dataclasses.replace(
-            order, decisions=settings.secrets.parent / "decisions", record=settings
-        )
+        decisions = settings.secrets.parent / "decisions"
+        # The undisturbed run had one process.
+        disturbed = dataclasses.replace(order, decisions=decisions, record=settings, workers=2)
         process = _start_command(disturbed)
         _wait_for_notes(drawn.randint(0, FILES_OF_RUN), disturbed, process)
         _kill_after(process, drawn.uniform(0.0, 0.05))
