@@ -115,7 +115,10 @@ def insert_entries(
 
 
 def seal_row(
-    entry: NewEntry, person: DataSubject | None, contents: Packed, nonces: Iterator[bytes]
+    entry: NewEntry,
+    person: DataSubject | None,
+    contents: Packed,
+    nonces: Iterator[bytes],
 ) -> SealedRow:
     """The row of an entry; ``contents``, of :func:`pack_contents`, are encrypted for the person.
 

@@ -61,7 +61,9 @@ class SealedBatch:
 
 
 def seal_batch(
-    connection: sa.Connection, items: Sequence[Item], secrets: Secrets
+    connection: sa.Connection,
+    items: Sequence[Item],
+    secrets: Secrets,
 ) -> SealedBatch | None:
     """Encrypt entries, each with an account, for the persons that a reader finds now.
 
@@ -112,7 +114,9 @@ def _account_of(entry: NewEntry) -> Account:
 
 
 def _find_subjects(
-    hashes: Mapping[Account, Mapping[str, str]], known: Mapping[str, State], secrets: Secrets
+    hashes: Mapping[Account, Mapping[str, str]],
+    known: Mapping[str, State],
+    secrets: Secrets,
 ) -> tuple[dict[Account, DataSubject], list[Mapping[str, object]]]:
     """The person of each account, and the rows of those who are new."""
     subjects: dict[Account, DataSubject] = {}

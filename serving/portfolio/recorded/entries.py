@@ -78,7 +78,10 @@ def count_entries(file: Path) -> int:
 
 
 def read_entries(
-    file: Path, tenant: str, first: int = 0, count: int | None = None
+    file: Path,
+    tenant: str,
+    first: int = 0,
+    count: int | None = None,
 ) -> Iterator[list[NewEntry]]:
     """What is stored together of each decision: its row, and that of the review it opens.
 

@@ -49,17 +49,20 @@ def seal_all(found: Sequence[Done], order: Order) -> Iterator[tuple[Done, Iterat
 
 
 def _seal_ahead(
-    pool: Executor, files: Sequence[Path], settings: StorageSettings, tenant: str, ahead: int
+    pool: Executor,
+    files: Sequence[Path],
+    settings: StorageSettings,
+    tenant: str,
+    ahead: int,
 ) -> Iterator[list[Batch]]:
     """The batches of each file; so many files are in memory at once."""
-    rest = iter(files)
     waiting: deque[Future[list[Batch]]] = deque()
-    for file in islice(rest, ahead):
+    for file in files:
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
         waiting.append(pool.submit(_seal_file, settings, tenant, file))
     while waiting:
         yield waiting.popleft().result()
-        for file in islice(rest, 1):
-            waiting.append(pool.submit(_seal_file, settings, tenant, file))
 
 
 def _seal_file(settings: StorageSettings, tenant: str, file: Path) -> list[Batch]:

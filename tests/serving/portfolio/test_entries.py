@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hmac
 import json
 from typing import Any
 
@@ -76,14 +77,35 @@ def test_keeps_are_written_as_json(statements: pl.DataFrame, bundle: Bundle) -> 
     block = decide_block(read_table(statements), Basis(bundle, checks.WHEN))
     keeps = keeps_of(block.table)
     odd = pl.DataFrame(
-        {"account_id": ["ä", 'b"', "c"], "new_limit": [-0.0, None, 0.0], "cut_off": 1e22}
+        {"account_id": ["ä", 'b"', "c%s"], "new_limit": [-0.0, None, 0.0], "cut_off": 1e22}
     )
-    keeps = pl.concat([keeps, odd.match_to_schema(SCHEMA, missing_columns="insert")])
+    odd = odd.match_to_schema(SCHEMA, missing_columns="insert")
+    numbers = [0.0, -0.0, 1e-4, 9.9e-5, 123456.7, 1e15, 1e16, 0.1 + 0.2, 5e-324, 1e308]
+    some = keeps.head(len(numbers))
+    for table in each(
+        [
+            pl.concat([keeps, odd]),
+            some.with_columns(log_odds=pl.Series(numbers)),
+            some.with_columns(log_odds=pl.Series([-0.0, 0.0] * 5)),
+            odd.tail(1),
+            keeps.head(0),
+        ]
+    ):
+        check_texts(table)
+    assert len(keep_rows(keeps, "run", SECRETS)) > 50
+
+
+def check_texts(keeps: pl.DataFrame) -> None:
+    """Each row is its salt, 16 bytes of its own, and what the library writes of it as JSON."""
     rows = keep_rows(keeps, "run", SECRETS)
     told = [
         json.dumps(row, default=str, ensure_ascii=False, separators=(",", ":")).encode()
         for row in keeps.iter_rows(named=True)
     ]
-    # A salt of 16 bytes precedes each.
     assert [row[16:] for row in rows] == told
-    assert len({row[:16] for row in rows}) == len(told) > 50
+    salts = {
+        hmac.digest(SECRETS.digest_key, f"portfolio\0run\0{name}".encode(), "sha256")[:16]
+        for name in keeps["account_id"]
+    }
+    assert {row[:16] for row in rows} == salts
+    assert len(salts) == len(told)
