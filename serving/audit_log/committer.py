@@ -233,7 +233,10 @@ def _find_duplicates(connection: sa.Connection, items: Sequence[Item]) -> set[in
 
 
 def _find_outdated(
-    connection: sa.Connection, items: Sequence[Item], duplicates: Set[int], secrets: Secrets
+    connection: sa.Connection,
+    items: Sequence[Item],
+    duplicates: Set[int],
+    secrets: Secrets,
 ) -> set[int]:
     """The places of items with an entry that follows from an event that is not the newest any more.
 

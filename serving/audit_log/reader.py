@@ -76,7 +76,11 @@ class Reader:
         return about
 
     def decisions_on(
-        self, tenant: str, account: str, limit: int, after: str | None = None
+        self,
+        tenant: str,
+        account: str,
+        limit: int,
+        after: str | None = None,
     ) -> list[Entry] | None:
         """The decisions on a tenant's account, the newest first; empty if it has none.
 
@@ -141,7 +145,11 @@ class Reader:
         return sorted(found, key=lambda entry: (entry.due or since, entry.seq))
 
     def due_accounts(
-        self, tenant: str, until: datetime.date, limit: int, after: DuePlace | None = None
+        self,
+        tenant: str,
+        until: datetime.date,
+        limit: int,
+        after: DuePlace | None = None,
     ) -> list[tuple[DuePlace, Entry]]:
         """The entries that set the day of the next look at a tenant's accounts, soonest first.
 
@@ -184,7 +192,11 @@ class Reader:
             return {entry.entry_id: entry for entry in self._entries(connection, entry_ids)}
 
     def reviews(
-        self, tenant: str, states: Sequence[str], limit: int, after: int = 0
+        self,
+        tenant: str,
+        states: Sequence[str],
+        limit: int,
+        after: int = 0,
     ) -> list[Entry]:
         """The entries that opened a tenant's reviews in these states, the oldest first.
 
@@ -227,7 +239,9 @@ class Reader:
         return recall(past.events, reviewed, with_limits=True)
 
     def memories_and_latest(
-        self, tenant: str, accounts: Collection[str]
+        self,
+        tenant: str,
+        accounts: Collection[str],
     ) -> tuple[dict[str, Memory], dict[str, StoredRow]]:
         """The memories, and the latest decision on each account, whatever it decided.
 

@@ -241,7 +241,10 @@ def _totals_of(found: Sequence[Done]) -> Totals:
 
 
 def _record_all(
-    found: Sequence[Done], order: Order, run_id: str, today: datetime.date
+    found: Sequence[Done],
+    order: Order,
+    run_id: str,
+    today: datetime.date,
 ) -> dict[str, Any]:
     """Store all decisions; what the manifest says of that."""
     with closing(Recorder(order, run_id)) as recorder:

@@ -170,7 +170,12 @@ class Decider:
         return replace(done, set_aside=set_aside, totals=totals)
 
     def _prepare_record(
-        self, name: str, decided: Block, read: Statements, past: Past, done: Done
+        self,
+        name: str,
+        decided: Block,
+        read: Statements,
+        past: Past,
+        done: Done,
     ) -> None:
         """Write what the audit log will have of a file of decisions; adds the root to ``done``."""
         if self._past is None:
@@ -191,7 +196,9 @@ class Decider:
             )
 
     def _sound_blocks(
-        self, partition: Partition, faults: list[pl.DataFrame]
+        self,
+        partition: Partition,
+        faults: list[pl.DataFrame],
     ) -> Iterator[pl.DataFrame]:
         """The blocks; where faults are set aside, without the accounts that have any.
 

@@ -196,7 +196,9 @@ class Database:
                 yield connection
 
     def fetch(
-        self, statement: PreparedStatement, values: Mapping[str, str]
+        self,
+        statement: PreparedStatement,
+        values: Mapping[str, str],
     ) -> list[tuple[Any, ...]]:
         """The rows of one statement, which sees one state of the database.
 

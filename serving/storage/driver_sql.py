@@ -54,13 +54,18 @@ class PreparedStatement:
         self._numbered: tuple[bytes, Sequence[str]] | None = None
 
     def rows(
-        self, connection: sa.Connection, values: Mapping[str, object]
+        self,
+        connection: sa.Connection,
+        values: Mapping[str, object],
     ) -> list[tuple[Any, ...]]:
         """Execute within the connection's transaction; returns the rows."""
         return self.fetch(connection.dialect, _driver_of(connection), values)
 
     def fetch(
-        self, dialect: sa.Dialect, driver: Any, values: Mapping[str, object]
+        self,
+        dialect: sa.Dialect,
+        driver: Any,
+        values: Mapping[str, object],
     ) -> list[tuple[Any, ...]]:
         """Execute on a connection of the driver; returns the rows."""
         sql, order = self._compile(dialect)
@@ -109,7 +114,9 @@ class SingleConnection:
         self.info = pooled.info
 
     def fetch(
-        self, statement: PreparedStatement, values: Mapping[str, str]
+        self,
+        statement: PreparedStatement,
+        values: Mapping[str, str],
     ) -> list[tuple[Any, ...]]:
         """The rows of a statement."""
         return statement.fetch(self._dialect, self._driver, values)
@@ -136,7 +143,9 @@ class _PostgresConnection(SingleConnection):
         self._names = (f"clearline_{number}".encode() for number in itertools.count())
 
     def fetch(
-        self, statement: PreparedStatement, values: Mapping[str, str]
+        self,
+        statement: PreparedStatement,
+        values: Mapping[str, str],
     ) -> list[tuple[Any, ...]]:
         if statement not in self._plans:
             if len(self._plans) < _MOST_PLANS:

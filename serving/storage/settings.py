@@ -85,7 +85,8 @@ def read_shadow(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def fix_paths(
-    settings: StorageSettings, environment: MutableMapping[str, str] = os.environ
+    settings: StorageSettings,
+    environment: MutableMapping[str, str] = os.environ,
 ) -> None:
     """Put the paths of the settings into the environment, as they are seen from this folder.
 

@@ -78,7 +78,10 @@ class Decided:
 
 
 def after_outcome(
-    prior: Prior | None, outcome: Entry | NewEntry, decision: Decided, is_newest: bool
+    prior: Prior | None,
+    outcome: Entry | NewEntry,
+    decision: Decided,
+    is_newest: bool,
 ) -> Prior | None:
     """What is in force after the outcome of a review.
 

@@ -42,7 +42,9 @@ class Past:
 
 
 def find_past(
-    database: Database, accounts: Collection[Account], secrets: Secrets
+    database: Database,
+    accounts: Collection[Account],
+    secrets: Secrets,
 ) -> dict[Account, Past]:
     """The past of each account, by one statement; accounts without a decision are missing.
 
@@ -87,7 +89,9 @@ def _is_event(row: StoredRow) -> bool:
 
 
 def newest_events(
-    connection: sa.Connection, accounts: Collection[Account], secrets: Secrets
+    connection: sa.Connection,
+    accounts: Collection[Account],
+    secrets: Secrets,
 ) -> dict[Account, int]:
     """The ``seq`` of each account's newest event; 0 = there is none."""
     by_hash = _hash_accounts(accounts, secrets)

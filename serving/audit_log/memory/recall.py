@@ -41,7 +41,9 @@ NOTHING = Memory()
 
 
 def recall(
-    events: Sequence[StoredRow], reviewed: Mapping[str, Entry], with_limits: bool = False
+    events: Sequence[StoredRow],
+    reviewed: Mapping[str, Entry],
+    with_limits: bool = False,
 ) -> Memory:
     """What is in force after the events of a :class:`Past`, at least one.
 

@@ -151,7 +151,9 @@ def _find_open(connection: sa.Connection, subjects: Sequence[str]) -> Iterator[t
 
 
 def _read_rows(
-    connection: sa.Connection, secrets: Secrets, subjects: Sequence[str]
+    connection: sa.Connection,
+    secrets: Secrets,
+    subjects: Sequence[str],
 ) -> dict[str, list[Entry]]:
     """The entries of each data subject in order, with the content of reviews' outcomes alone.
 

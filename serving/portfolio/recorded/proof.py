@@ -113,7 +113,12 @@ def _parts(manifest: dict[str, Any], reader: Reader) -> dict[str, Recorded]:
 
 
 def _check_file(
-    folder: Path, name: str, part: Recorded, run: str, reader: Reader, secrets: Secrets
+    folder: Path,
+    name: str,
+    part: Recorded,
+    run: str,
+    reader: Reader,
+    secrets: Secrets,
 ) -> Iterator[str]:
     table = pl.read_parquet(folder / name)
     if keeps_root(keeps_of(table), run, secrets) != part.roots[name]:

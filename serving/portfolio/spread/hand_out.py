@@ -28,7 +28,10 @@ from serving.portfolio.worker import Decider, Done
 
 
 def decide_all(
-    partitions: Sequence[Partition], order: Order, run_id: str, bundle: Bundle
+    partitions: Sequence[Partition],
+    order: Order,
+    run_id: str,
+    bundle: Bundle,
 ) -> Iterator[Done]:
     """What was decided in each partition, as each is done; ``bundle`` is that of the order.
 
@@ -55,7 +58,9 @@ def _decide_in_processes(partitions: Sequence[Partition], task: Task) -> Iterato
 
 
 def _decide_on_cluster(
-    partitions: Sequence[Partition], task: Task, scheduler: str
+    partitions: Sequence[Partition],
+    task: Task,
+    scheduler: str,
 ) -> Iterator[Done]:
     task = _for_workers(task, scheduler)
     seen_by_all = [replace(one, path=one.path.absolute()) for one in partitions]

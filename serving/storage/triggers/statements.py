@@ -35,7 +35,11 @@ def drop_trigger(connection: sa.Connection, name: str, table: str) -> None:
 
 
 def _statements(
-    dialect: str, when: str, name: str, condition: str | None, statement: str
+    dialect: str,
+    when: str,
+    name: str,
+    condition: str | None,
+    statement: str,
 ) -> tuple[str, ...]:
     guard = "" if condition is None else f"WHEN ({condition}) "
     if dialect == "sqlite":
