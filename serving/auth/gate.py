@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.auth.caller import LOOPBACK, Caller
 from serving.auth.direct_client import check_host, is_direct
 from serving.auth.key_cache import KeyCache
+from serving.auth.keys import Key
 from serving.auth.local_token import LocalToken, token_file
 from serving.auth.rate_limit import RateLimiter
 from serving.auth.request_context import ARRIVED
@@ -41,9 +42,10 @@ _SECONDS_BETWEEN_LINES = 60.0  # of the log about one address
 _MAX_ADDRESSES = 1000
 # Decisions at once: as many as one commit takes, and few enough for a probe between their turns.
 # A key beside others has a quarter: measured, it then decides as much, and others wait a quarter.
-_SLOTS = Slots(all=16, beside_others=4)
+# With two, all of one that sends more than its rate, it decides three quarters.
+_SLOTS = Slots(all=16, beside_others=4, above_rate=2)
 _ADMITTED = "admitted"  # in the state of a scope: what `Gate.admit` found
-_NO_LIMIT = Slots(1_000_000, 1_000_000)
+_NO_LIMIT = Slots(*[1_000_000] * 3)
 _SECONDS_A_DECISION = 0.003  # until it is measured
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _OPEN_TO_LOOPBACK = (
@@ -110,7 +112,7 @@ class Gate:
             return None
         seconds = self._limiter.wait(key.key_id, key.rate)
         if seconds:
-            return _above_rate(key.rate, seconds)
+            return self._above_rate(key, seconds)
         cost = cost_by_headers(scope, route, headers)
         taken = self._queue(scope, route).take(key.key_id, cost)
         if isinstance(taken, Refusal):
@@ -219,8 +221,14 @@ class Gate:
             )
         seconds = self._limiter.acquire(key.key_id, key.rate)
         if seconds:
-            raise _above_rate(key.rate, seconds).error
+            raise self._above_rate(key, seconds).error
         return key.caller
+
+    def _above_rate(self, key: Key, seconds: float) -> Refusal:
+        """Return why a request is refused, and note it of its key."""
+        self._short.note_above_rate(key.key_id)
+        message = f"expected at most {key.rate:g} requests a second with this key"
+        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, message, math.ceil(seconds))
 
     def _local_caller(self, scope: Scope, headers: Headers) -> Caller:
         """Return the caller for a direct client on this machine; raises ApiError for others."""
@@ -380,11 +388,6 @@ def _bearer_token(headers: Headers) -> str:
         return ""
     scheme, _, token = sent[0].partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def _above_rate(rate: float, seconds: float) -> Refusal:
-    message = f"expected at most {rate:g} requests a second with this key"
-    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, message, math.ceil(seconds))
 
 
 def _keys_unread() -> ApiError:

@@ -29,6 +29,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_MEASURE = 0.2
 _WEIGHT = 0.5  # of a new measurement of the speed
 _SECONDS_BESIDE_OTHERS = 5.0  # after a request of another key
+_SECONDS_ABOVE_RATE = 5.0  # after a refusal for the rate
 # A client that does not wait before it tries again, as it is told, must not keep the process busy
 # with refusals.
 SECONDS_BEFORE_REFUSAL = 0.06
@@ -43,10 +44,12 @@ class Slots:
     """How many requests run at once: of `all` keys, and of a key while others send requests too.
 
     What runs takes turns on one event loop, so a request takes as many times longer as others run.
+    A key that has sent more than its rate lately has `above_rate`, beside others.
     """
 
     all: int
     beside_others: int
+    above_rate: int
 
 
 class Admission:
@@ -67,6 +70,7 @@ class Admission:
         self._running, self._running_by_key = 0, dict[str, int]()
         self._waiting: FairQueue[Ticket] = FairQueue()
         self._latest = _Latest()
+        self._above_rate_at: dict[str, float] = {}  # by key, as many as keys
         self._cost_by_key: dict[str, float] = {}  # of all requests that entered and have not left
         self._left_at = clock()  # when the latest one left, later by the idle time since then
         self._busy, self._free = _Measured(), _Measured()
@@ -99,6 +103,10 @@ class Admission:
         if isinstance(taken, Refusal):
             raise taken.error
         return taken
+
+    def note_above_rate(self, key: str) -> None:
+        """Note that a request of a key was refused for its rate."""
+        self._above_rate_at[key] = self._clock()
 
     async def start(self, ticket: Ticket) -> None:
         """Wait for a slot; raises as :meth:`enter` if the request has to make place for another."""
@@ -156,8 +164,12 @@ class Admission:
         running = self._running_by_key.get(key, 0)
         if self._running >= self._slots.all:
             return False
-        is_beside = self._latest.is_beside_others(key, self._clock())
-        return not is_beside or running < self._slots.beside_others
+        now = self._clock()
+        if not self._latest.is_beside_others(key, now):
+            return True
+        since = now - self._above_rate_at.get(key, -math.inf)
+        is_above_rate = since < _SECONDS_ABOVE_RATE
+        return running < (self._slots.above_rate if is_above_rate else self._slots.beside_others)
 
     def _measure(self, cost: float) -> None:
         """Measure how long a unit of cost takes, from the time in which requests run."""

@@ -166,6 +166,31 @@ def test_another_key_is_answered_while_one_fills_the_queue() -> None:
     run(overload)
 
 
+@pytest.mark.parametrize(("is_above_rate", "running"), [(False, 4), (True, 2)])
+def test_a_key_beside_another_has_few_slots_and_above_its_rate_fewer(
+    is_above_rate: bool, running: int
+) -> None:
+    async def share(service: Service) -> None:
+        usual = service.gate.keys
+        if is_above_rate:
+            with closing(cache_of(replace(LIVE, rate=1.0))) as service.gate.keys:
+                refused = [service.refusal("/v1/decisions") for _ in range(3)]
+            assert refused[-1] is not None
+            service.gate.keys = usual
+        polite = [asyncio.ensure_future(service.ask("/v1/decisions", POLITE.key_id))]
+        hostile = service.ask_many(number=20)
+        async with asyncio.timeout(60):
+            while service.running < 1 + running:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert service.running == 1 + running, "more have started"
+        service.go_on.set()
+        statuses = {answer.status_code for answer in await asyncio.gather(*polite, *hostile)}
+        assert statuses == {200}
+
+    run(share)
+
+
 def test_other_routes_are_not_counted() -> None:
     async def overload(service: Service) -> None:
         tasks = service.ask_many("/v1/decisions/0199-a/notifications")

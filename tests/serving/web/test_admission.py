@@ -13,7 +13,7 @@ from serving.web.errors import ApiError
 
 
 def ten() -> Admission:
-    return Admission(Slots(2, 2), 1.0, 0.1, clock=lambda: 0.0)
+    return Admission(Slots(2, 2, 2), 1.0, 0.1, clock=lambda: 0.0)
 
 
 def enter_all(admission: Admission, key: str, number: int) -> tuple[list[Ticket], list[ApiError]]:
@@ -132,7 +132,7 @@ def test_the_bound_follows_the_speed_that_is_measured() -> None:
 
     async def run() -> int:
         now = [0.0]
-        admission = Admission(Slots(1, 1), 1.0, 0.01, clock=lambda: now[0])
+        admission = Admission(Slots(1, 1, 1), 1.0, 0.01, clock=lambda: now[0])
         for _ in range(100):
             tickets, _ = enter_all(admission, "a", 3)
             tasks = await first_done(*(ticket.start() for ticket in tickets))
@@ -142,7 +142,7 @@ def test_the_bound_follows_the_speed_that_is_measured() -> None:
                 ticket.leave()
         return len(enter_all(admission, "a", 1000)[0])
 
-    assert len(enter_all(Admission(Slots(1, 1), 1.0, 0.01), "a", 1000)[0]) >= 100
+    assert len(enter_all(Admission(Slots(1, 1, 1), 1.0, 0.01), "a", 1000)[0]) >= 100
     assert 10 <= asyncio.run(run()) <= 15
 
 
@@ -151,7 +151,7 @@ def test_a_machine_that_was_slow_for_a_moment_is_not_thought_slow_for_ever() -> 
 
     async def run(pause: float) -> tuple[int, int]:
         now = [0.0]
-        admission = Admission(Slots(4, 4), 1.0, 0.01, clock=lambda: now[0])
+        admission = Admission(Slots(4, 4, 4), 1.0, 0.01, clock=lambda: now[0])
 
         async def answer(seconds: float) -> None:
             tickets, _ = enter_all(admission, "a", 8)
@@ -177,12 +177,14 @@ def test_a_machine_that_was_slow_for_a_moment_is_not_thought_slow_for_ever() -> 
     assert fast >= 50
 
 
-def started_of_many(slots: Slots) -> list[int]:
+def started_of_many(slots: Slots, is_above_rate: bool = False) -> list[int]:
     """How many of a key's requests have started: alone, beside another key, and much later."""
 
     async def run() -> list[int]:
         now = [0.0]
         admission = Admission(slots, 100.0, 0.1, clock=lambda: now[0])
+        if is_above_rate:
+            admission.note_above_rate("many")
         many, _ = enter_all(admission, "many", 20)
         tasks = await first_done(*(ticket.start() for ticket in many))
         found = [sum(ticket.started for ticket in many)]
@@ -209,9 +211,15 @@ def started_of_many(slots: Slots) -> list[int]:
 
 def test_a_key_has_few_slots_only_while_others_send_requests_too() -> None:
     # Three slots stay empty until it has been alone for some seconds.
-    assert started_of_many(Slots(4, 1)) == [4, 4, 5, 8]
+    assert started_of_many(Slots(4, 1, 1)) == [4, 4, 5, 8]
+
+
+def test_a_key_above_its_rate_has_fewer_slots_than_others() -> None:
+    slots = Slots(4, 4, above_rate=1)
+    assert started_of_many(slots, is_above_rate=True) == [4, 4, 5, 8]
+    assert started_of_many(slots) == started_of_many(Slots(4, 4, 4)) == [4, 6, 7, 8]
 
 
 def test_with_all_slots_a_key_takes_what_another_left() -> None:
     """The control."""
-    assert started_of_many(Slots(4, 4)) == [4, 6, 7, 8]
+    assert started_of_many(Slots(4, 4, 4)) == [4, 6, 7, 8]
