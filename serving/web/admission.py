@@ -84,11 +84,16 @@ class Admission:
     def take(self, key: str, cost: float) -> Ticket | Refusal:
         """Take a request, or count it as refused, and return why."""
         ahead = self.cost * self._seconds
-        if self._cost_by_key and ahead > self._max_wait:
+        is_full = bool(self._cost_by_key) and ahead > self._max_wait
+        is_above_rate = self._slots_of(key) < self._slots.beside_others
+        if is_full or is_above_rate:
             others = len(self._cost_by_key) - (key in self._cost_by_key)
+            # What a key with few slots has waiting takes longer, as if another had as much.
+            others = max(others, int(is_above_rate))
             share = self._max_wait / self._seconds / (others + 1)
             if self._cost_by_key.get(key, 0.0) + cost > share:
                 return self._refuse(ahead, others > 0)
+        if is_full:
             self._refuse_newest(ahead)
         self._cost_by_key[key] = self._cost_by_key.get(key, 0.0) + cost
         self._latest.note(key, self._clock())
@@ -161,15 +166,19 @@ class Admission:
 
     def _may_run(self, key: str) -> bool:
         """Return whether one more request of a key may run."""
-        running = self._running_by_key.get(key, 0)
         if self._running >= self._slots.all:
             return False
+        return self._running_by_key.get(key, 0) < self._slots_of(key)
+
+    def _slots_of(self, key: str) -> int:
+        """Return how many requests of a key may run at once."""
         now = self._clock()
         if not self._latest.is_beside_others(key, now):
-            return True
+            return self._slots.all
         since = now - self._above_rate_at.get(key, -math.inf)
-        is_above_rate = since < _SECONDS_ABOVE_RATE
-        return running < (self._slots.above_rate if is_above_rate else self._slots.beside_others)
+        if since < _SECONDS_ABOVE_RATE:
+            return self._slots.above_rate
+        return self._slots.beside_others
 
     def _measure(self, cost: float) -> None:
         """Measure how long a unit of cost takes, from the time in which requests run."""

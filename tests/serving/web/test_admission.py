@@ -220,6 +220,20 @@ def test_a_key_above_its_rate_has_fewer_slots_than_others() -> None:
     assert started_of_many(slots) == started_of_many(Slots(4, 4, 4)) == [4, 6, 7, 8]
 
 
+def test_a_key_above_its_rate_has_half_as_much_waiting_beside_another() -> None:
+    def taken(is_above_rate: bool, is_alone: bool) -> int:
+        admission = Admission(Slots(4, 2, 1), 10.0, 0.1, clock=lambda: 0.0)
+        if is_above_rate:
+            admission.note_above_rate("many")
+        if not is_alone:
+            admission.enter("one", 1.0).leave()
+        return len(enter_all(admission, "many", 200)[0])
+
+    assert taken(is_above_rate=True, is_alone=False) == 50
+    assert taken(is_above_rate=True, is_alone=True) >= 100
+    assert taken(is_above_rate=False, is_alone=False) >= 100
+
+
 def test_with_all_slots_a_key_takes_what_another_left() -> None:
     """The control."""
     assert started_of_many(Slots(4, 4, 4)) == [4, 6, 7, 8]
