@@ -66,15 +66,21 @@ class Admission:
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._slots, self._max_wait, self._seconds, self._clock = slots, max_wait, seconds, clock
-        self._running, self._running_by_key = 0, dict[str, int]()
+        self._slots = slots
+        self._max_wait = max_wait
+        self._seconds = seconds
+        self._clock = clock
+        self._running = 0
+        self._running_by_key: dict[str, int] = {}
         self._waiting: FairQueue[Ticket] = FairQueue()
         self._latest = _Latest()
         self._above_rate_at: dict[str, float] = {}  # by key, as many as keys
         self._cost_by_key: dict[str, float] = {}  # of all requests that entered and have not left
         self._left_at = clock()  # when the latest one left, later by the idle time since then
-        self._busy, self._free = _Measured(), _Measured()
-        self._refused, self._logged_at = 0, -math.inf
+        self._busy = _Measured()
+        self._free = _Measured()
+        self._refused = 0
+        self._logged_at = -math.inf
 
     @property
     def cost(self) -> float:
@@ -91,7 +97,8 @@ class Admission:
             # What a key with few slots has waiting takes longer, as if another had as much.
             others = max(others, int(is_above_rate))
             share = self._max_wait / self._seconds / (others + 1)
-            if self._cost_by_key.get(key, 0.0) + cost > share:
+            own = self._cost_by_key.get(key, 0.0) + cost
+            if own > share:
                 return self._refuse(ahead, others > 0)
         if is_full:
             self._refuse_newest(ahead)
@@ -146,7 +153,8 @@ class Admission:
         if not self._running:
             self._left_at = self._clock()
         self._running += 1
-        self._running_by_key[key] = self._running_by_key.get(key, 0) + 1
+        running = self._running_by_key.get(key, 0)
+        self._running_by_key[key] = running + 1
 
     def _release(self, key: str) -> None:
         self._running -= 1
@@ -168,15 +176,16 @@ class Admission:
         """Return whether one more request of a key may run."""
         if self._running >= self._slots.all:
             return False
-        return self._running_by_key.get(key, 0) < self._slots_of(key)
+        running = self._running_by_key.get(key, 0)
+        return running < self._slots_of(key)
 
     def _slots_of(self, key: str) -> int:
         """Return how many requests of a key may run at once."""
         now = self._clock()
         if not self._latest.is_beside_others(key, now):
             return self._slots.all
-        since = now - self._above_rate_at.get(key, -math.inf)
-        if since < _SECONDS_ABOVE_RATE:
+        refused_at = self._above_rate_at.get(key, -math.inf)
+        if now - refused_at < _SECONDS_ABOVE_RATE:
             return self._slots.above_rate
         return self._slots.beside_others
 
@@ -229,7 +238,8 @@ class _Latest:
     def note(self, key: str, now: float) -> None:
         """Note a request that enters."""
         if key != self.key:
-            self.key, self.other_at = key, self.at
+            self.key = key
+            self.other_at = self.at
         self.at = now
 
     def is_beside_others(self, key: str, now: float) -> bool:
@@ -253,7 +263,9 @@ class Ticket:
 
     def __init__(self, admission: Admission, key: str, cost: float) -> None:
         self._admission = admission
-        self.key, self.cost, self.started = key, cost, False
+        self.key = key
+        self.cost = cost
+        self.started = False
         self.turn: asyncio.Future[None]  # done as soon as it has a slot; made by `start`
 
     async def start(self) -> None:

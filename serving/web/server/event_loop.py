@@ -37,7 +37,8 @@ class EagerLoop(uvloop.Loop):
         """Return a server, as uvloop does."""
         listening: socket.socket | None = options.get("sock")
         if listening is not None and options.get("ssl") is None:
-            protocol_factory = _Acceptor(self, listening, protocol_factory).make_protocol
+            acceptor = _Acceptor(self, listening, protocol_factory)
+            protocol_factory = acceptor.make_protocol
         return await super().create_server(protocol_factory, *args, **options)
 
 
@@ -47,7 +48,9 @@ class _Acceptor:
     def __init__(
         self, loop: EagerLoop, listening: socket.socket, protocol_factory: _ProtocolFactory
     ) -> None:
-        self._loop, self._listening, self._factory = loop, listening, protocol_factory
+        self._loop = loop
+        self._listening = listening
+        self._factory = protocol_factory
         self._is_due = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
