@@ -120,11 +120,16 @@ def matrix_of(values: Matrix, names: tuple[str, ...]) -> Matrix:
     Raises:
         ValueError: There is no feature of one of these names.
     """
-    return np.take(values, _places(names), axis=1)
+    return np.take(values, places_of(names), axis=1)
 
 
 @lru_cache(maxsize=64)  # a bundle has one tuple of names
-def _places(names: tuple[str, ...]) -> Rows:
+def places_of(names: tuple[str, ...]) -> Rows:
+    """The positions of these features in :data:`FEATURE_NAMES`, int64 (len(names),).
+
+    Raises:
+        ValueError: There is no feature of one of these names.
+    """
     unknown = [name for name in names if name not in FEATURE_NAMES]
     if unknown:
         raise ValueError(f"expected features of the catalogue, got {unknown}")

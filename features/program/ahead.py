@@ -23,18 +23,27 @@ _run = machine.run
 @compiled_with(machine)
 def _take(
     rolled: Any,
-    newest: int,
-    trajectory: int,
-    place: int,
+    first: int,
     block: Any,
 ) -> None:
-    """Copy the window whose latest statement is row ``newest``; NaN before the first statement."""
-    known = min(rolled.shape[1] - newest, block.shape[1])
+    """Copy the windows from the position ``first`` on; NaN before the first statement.
+
+    The last month comes first, as in ``rolled``.  So the windows of the next month back lie as many
+    places further in each row as there are trajectories, and a row of a block is one piece of
+    memory.
+    """
+    trajectories, width = rolled.shape[2], block.shape[2]
+    end = rolled.shape[1] * trajectories
     for column in range(block.shape[0]):
-        for row in range(known):
-            block[column, row, place] = rolled[column, newest + row, trajectory]
-        for row in range(known, block.shape[1]):
-            block[column, row, place] = np.nan
+        statements = rolled[column].reshape(end)
+        for row in range(block.shape[1]):
+            start = row * trajectories + first
+            known = max(min(end - start, width), 0)
+            own = block[column, row]
+            for place in range(known):
+                own[place] = statements[start + place]
+            for place in range(known, width):
+                own[place] = np.nan
 
 
 @compiled_with(machine)
@@ -55,7 +64,7 @@ def run_ahead(  # noqa: PLR0913  # numba takes plain arrays, not an object that 
             the memory is for windows of the longest kind.
         rolled: float64 (stored columns, months + history, trajectories), the newest month first.
         observed: float64 (trajectories,): the months of the history.
-        out: As above; month 0 is the next.
+        out: As above; the last month is first, and the next one last.
     """
     months, trajectories = out.shape[0], out.shape[1]
     windows = months * trajectories
@@ -70,10 +79,10 @@ def run_ahead(  # noqa: PLR0913  # numba takes plain arrays, not an object that 
         if taken < width:
             # Of its own size: the machine would be compiled again for a part of an array.
             block = np.empty((rolled.shape[0], longest, taken))
+        _take(rolled, first, block)
         for place in range(taken):
-            month = (first + place) // trajectories
+            month = months - 1 - (first + place) // trajectories
             trajectory = (first + place) % trajectories
-            _take(rolled, months - 1 - month, trajectory, place, block)
             after[place] = min(observed[trajectory] + month + 1, _LONGEST)
             product[place] = products[trajectory]
         _run(

@@ -111,7 +111,7 @@ def evaluate_ahead(
     """The features after each of the months to come, float64 (months, trajectories, features).
 
     They are those of :func:`evaluate` for the windows after each month, at most ``LONGEST_WINDOW``
-    statements each.
+    statements each.  Month 0 is the next; the array is a view whose last month lies first.
 
     Args:
         rolled: float64 (stored columns, months + history, trajectories), the newest month first:
@@ -140,7 +140,7 @@ def evaluate_ahead(
         memory,
         out,
     )
-    return out
+    return out[::-1]
 
 
 def plain_array(array: NDArray[Number]) -> NDArray[Number]:

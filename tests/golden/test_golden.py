@@ -30,9 +30,10 @@ LOADED = """
 import pathlib, sys
 from serving.decision.golden import load, load_without_advice
 from features.program import ahead
-from serving.decision.advice.ahead import roll
+from serving.decision.advice.ahead import judge, roll
 from serving.decision.policy.compiled import months
 loops = (ahead.run_ahead, roll.write_finances, roll.roll_all, months.decide_months)
+loops += (judge.judge_plans, judge.judge_courses)
 load_without_advice(pathlib.Path(sys.argv[1]))
 before = [len(loop.signatures) for loop in loops]
 load(pathlib.Path(sys.argv[1]))
@@ -46,4 +47,4 @@ def test_a_loaded_bundle_has_the_loops_of_advice_compiled() -> None:
     command = [sys.executable, "-c", LOADED, str(GOLDEN)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     out = subprocess.check_output(command, env=environment, text=True)
-    assert out.strip() == "[0, 0, 0, 0] [1, 1, 1, 1]"
+    assert out.strip() == "[0, 0, 0, 0, 0, 0] [1, 1, 1, 1, 1, 1]"

@@ -6,7 +6,7 @@ and the same policy (:mod:`serving.decision.advice.projection`), with the reduce
 until it is restored.  All plans of a declared grid (:mod:`serving.decision.advice.plans`) are
 tried; the answer is the first in order of effort that restores the limit within the months looked
 ahead, with a margin, at payments that the customer can make, and keeps the rules of
-:mod:`serving.decision.advice.rules`.
+:mod:`serving.decision.advice.ahead.judge`.
 
 Reasons and advice differ: a reason moved the decision, advice would move it back.
 """
@@ -16,14 +16,18 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.months import last_day
 from features.window import Window
+from serving.decision.advice import rounds
 from serving.decision.advice.arrears import ways_out_of_arrears
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.plans import PlanGrid, finances_of, make_plan_grid
+from serving.decision.advice.plans import Finances, PlanGrid, finances_of, make_plan_grid
+from serving.decision.advice.projection import MeanCourses
 from serving.decision.advice.result import (
     Advice,
     ApplicationPrice,
@@ -31,14 +35,17 @@ from serving.decision.advice.result import (
     FoundPaths,
     PlanPath,
 )
-from serving.decision.advice.search import (
-    FIRST_PLANS,
-    NEXT_PLANS,
-    PlanSearch,
+from serving.decision.advice.rollout import Plans
+from serving.decision.advice.rounds import (
+    Block,
+    evaluate_baselines,
     evaluate_plans,
+    look_for_harmful,
+    make_block,
     settle_courses,
 )
-from serving.decision.advice.staircase import LimitCut, decide_months
+from serving.decision.advice.search import Course, PlanSearch
+from serving.decision.advice.staircase import LimitCut, decide_as_numbers, decided_on
 from serving.decision.advice.wording import (
     ShownPlan,
     Teller,
@@ -50,7 +57,32 @@ from serving.decision.advice.wording import (
 )
 from serving.decision.bundle import Bundle
 
-_ACCOUNTS_PER_BLOCK = 64  # projected together; the arrays of more do not fit the caches
+_ACCOUNTS_PER_BLOCK = 64  # searched for together; the arrays of more do not fit the caches
+# Plans that are settled together: a round costs about as much for one as for ten, and a few
+# accounts have few of them.
+_FEW_ACCOUNTS = 8
+_MOST_TOGETHER = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The accounts of a window whose limit was cut, with what is known of each.
+
+    Attributes:
+        window: Their statements.
+        cuts: A cut each.
+        constraints: What each customer has fixed.
+        finances: What the plans of each are measured by.
+        bundle: The model, the policy, the rules and the texts of advice.
+        today: On the lender's clock.
+    """
+
+    window: Window
+    cuts: Sequence[LimitCut]
+    constraints: Sequence[Constraints]
+    finances: Sequence[Finances]
+    bundle: Bundle
+    today: datetime.date
 
 
 def advise_many(
@@ -67,33 +99,114 @@ def advise_many(
     bundle give the same advice, whichever other accounts are advised in the same call and in
     however many threads.
     """
-    grids = _make_grids(window, cuts, constraints, bundle)
-    paths = _search_in_blocks(grids, window, cuts, bundle, threads)
-    advice = []
-    for account, (cut, own, grid) in enumerate(
-        zip(
-            cuts,
-            constraints,
-            grids,
-            strict=True,
+    asked = _Asked(
+        window,
+        cuts,
+        constraints,
+        finances_of(window),
+        bundle,
+        today,
+    )
+    blocks = [
+        range(start, min(start + _ACCOUNTS_PER_BLOCK, len(cuts)))
+        for start in range(0, len(cuts), _ACCOUNTS_PER_BLOCK)
+    ]
+
+    def advise(accounts: range) -> list[Advice]:
+        return _advise_block(accounts, asked)
+
+    if threads == 1 or len(blocks) == 1:
+        advised = [advise(block) for block in blocks]
+    else:
+        # Threads help because the compiled loops release the GIL while they work.
+        with ThreadPoolExecutor(threads) as pool:
+            advised = list(pool.map(advise, blocks))
+    return [advice for block in advised for advice in block]
+
+
+def _advise_block(accounts: range, asked: _Asked) -> list[Advice]:
+    """The advice for these accounts, which are searched for together."""
+    cuts = [asked.cuts[account] for account in accounts]
+    block = make_block(
+        asked.window,
+        np.array(accounts),
+        cuts,
+        asked.bundle,
+    )
+    searches = [
+        PlanSearch(
+            place,
+            _make_grid(account, asked),
+            cuts[place],
+            asked.bundle,
         )
-    ):
-        found = paths[account]
-        advice.append(
-            Advice(
-                plan=found.plan,
-                on_time_only=found.on_time_only,
-                carry_on=found.carry_on,
-                arrears=_arrears(window, account, cut.as_of, bundle, today),
-                application=found.application,
-                hardship=hardship_of(found.plan, grid.income, bundle.advice.hardship, today),
-                ageing=aging_out(window, account, cut.as_of, bundle.advice),
-                notes=plan_notes(window, account, found, own, bundle.advice, today),
-                expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
-                tried=len(grid.plans),
-            )
+        for place, account in enumerate(accounts)
+    ]
+    found = search_plans(searches, block)
+    return [
+        _advice(
+            account,
+            searches[place].grid,
+            found[place],
+            asked,
         )
-    return advice
+        for place, account in enumerate(accounts)
+    ]
+
+
+def _make_grid(account: int, asked: _Asked) -> PlanGrid:
+    return make_plan_grid(
+        asked.finances[account],
+        asked.cuts[account].limit_before,
+        asked.bundle.advice,
+        asked.constraints[account],
+        asked.bundle.policy.terms.minimum_share,
+    )
+
+
+def _advice(
+    account: int,
+    grid: PlanGrid,
+    found: FoundPaths,
+    asked: _Asked,
+) -> Advice:
+    window, cut, today = asked.window, asked.cuts[account], asked.today
+    rules = asked.bundle.advice
+    return Advice(
+        plan=found.plan,
+        on_time_only=found.on_time_only,
+        carry_on=found.carry_on,
+        arrears=_arrears(
+            window,
+            account,
+            cut.as_of,
+            asked.bundle,
+            today,
+        ),
+        application=found.application,
+        hardship=hardship_of(
+            found.plan,
+            grid.income,
+            rules.hardship,
+            today,
+        ),
+        ageing=aging_out(
+            window,
+            account,
+            cut.as_of,
+            rules,
+        ),
+        notes=plan_notes(
+            window,
+            account,
+            found,
+            asked.constraints[account],
+            rules,
+            today,
+        ),
+        expires_on=today + datetime.timedelta(days=rules.search.expires_after_days),
+        tried=len(grid),
+    )
 
 
 def _arrears(
@@ -117,115 +230,102 @@ def _arrears(
     return tuple(step for step in steps if today <= last_day(step.month))
 
 
-def _make_grids(
-    window: Window,
-    cuts: Sequence[LimitCut],
-    constraints: Sequence[Constraints],
-    bundle: Bundle,
-) -> list[PlanGrid]:
-    minimum_share = bundle.policy.terms.minimum_share
-    return [
-        make_plan_grid(finances, cut.limit_before, bundle.advice, own, minimum_share)
-        for finances, cut, own in zip(finances_of(window), cuts, constraints, strict=True)
-    ]
+def search_plans(searches: Sequence[PlanSearch], block: Block) -> list[FoundPaths]:
+    """For each account of the block the chosen plan and the baselines, month by month.
 
-
-def _search_in_blocks(
-    grids: Sequence[PlanGrid],
-    window: Window,
-    cuts: Sequence[LimitCut],
-    bundle: Bundle,
-    threads: int,
-) -> dict[int, FoundPaths]:
-    """The paths of each account, by position."""
-    balances = window.now("balance").tolist()
-    searches = [
-        PlanSearch(account, grid, cut, balance)
-        for account, (grid, cut, balance) in enumerate(
-            zip(
-                grids,
-                cuts,
-                balances,
-                strict=True,
-            )
-        )
-    ]
-    blocks = [
-        searches[start : start + _ACCOUNTS_PER_BLOCK]
-        for start in range(0, len(searches), _ACCOUNTS_PER_BLOCK)
-    ]
-
-    def search(block: Sequence[PlanSearch]) -> dict[int, FoundPaths]:
-        return search_plans(block, window, cuts, bundle)
-
-    if threads == 1:
-        found = [search(block) for block in blocks]
-    else:
-        # Threads help because NumPy and LightGBM release the GIL while they work.
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(search, blocks))
-    return {account: paths for block in found for account, paths in block.items()}
-
-
-def search_plans(
-    searches: Sequence[PlanSearch],
-    window: Window,
-    cuts: Sequence[LimitCut],
-    bundle: Bundle,
-) -> dict[int, FoundPaths]:
-    """For each account the chosen plan and the baselines, month by month.
-
-    First evaluates FIRST_PLANS plans of all accounts in one batch, then NEXT_PLANS at a time for
-    accounts without a solution.
+    First evaluates FIRST_PLANS plans of all accounts together, then NEXT_PLANS at a time for
+    accounts without a plan that seems to restore the limit.
     """
-    evaluate_plans(searches, FIRST_PLANS, window, cuts, bundle)
+    has_few = len(searches) < _FEW_ACCOUNTS
+    means = evaluate_baselines(searches, block)
+    evaluate_plans(searches, rounds.FIRST_PLANS, block)
     pending = list(searches)
     while pending:
         still_open = [search for search in pending if search.is_open]
         if still_open:
-            evaluate_plans(still_open, NEXT_PLANS, window, cuts, bundle)
-        settle_courses(pending, window, cuts, bundle)
+            evaluate_plans(still_open, rounds.NEXT_PLANS, block)
+        settle_courses(pending, block, price_at_once=has_few)
         for search in pending:
-            search.check(bundle)
-        pending = [
-            search
-            for search in pending
-            if search.unsettled or search.is_open or search.prices_application
-        ]
-    as_before = decide_months(
-        [search.cut for search in searches],
-        np.column_stack([search.carry_on.probability for search in searches]),
-        np.stack([search.carry_on.features for search in searches], axis=1),
-        bundle,
+            search.choose(3 if has_few else 1, _MOST_TOGETHER)
+        pending = [search for search in pending if search.is_pending]
+    look_for_harmful([search for search in searches if not search.brings_back], block)
+    decided = decide_as_numbers(
+        block.numbers,
+        np.arange(len(searches)),
+        means.probability,
+        means.features,
+        block.bundle.policy,
     )
-    found = {}
-    for search, decided in zip(searches, as_before, strict=True):
-        carry_on = carry_on_path(search.carry_on, decided, search.cut)
-        found[search.account] = _found(search, carry_on, bundle)
-    return found
+    return [_found(search, _carry_on(search, means, decided), block.bundle) for search in searches]
 
 
-def _found(search: PlanSearch, carry_on: PlanPath, bundle: Bundle) -> FoundPaths:
-    grid, paths = search.grid, []
-    teller = Teller(bundle.advice, grid.income, grid.paid_months, search.cut.suspended)
-    for course, effort in ((search.on_time_only, 0.0), (search.chosen, search.effort)):
-        if course is None or course.settled is None:
-            paths.append(carry_on)
-            continue
-        months = course.settled
-        promises = search.keeps_rules(months) and search.is_safe(months, bundle)
-        shown = ShownPlan(course.plans, effort, months, promises)
-        paths.append(plan_path(shown, search.cut, teller))
-    on_time_only, plan = paths
+def _carry_on(
+    search: PlanSearch,
+    means: MeanCourses,
+    decided: NDArray[np.float64],
+) -> PlanPath:
+    place = search.place
+    return carry_on_path(
+        means.paid[:, place].tolist(),
+        means.balance[:, place].tolist(),
+        means.probability[:, place].tolist(),
+        decided_on(decided, place),
+        search.cut,
+    )
+
+
+def _found(
+    search: PlanSearch,
+    carry_on: PlanPath,
+    bundle: Bundle,
+) -> FoundPaths:
+    grid, cut = search.grid, search.cut
+    teller = Teller(
+        bundle.advice,
+        grid.income,
+        grid.paid_months,
+        cut.suspended,
+    )
+    plan = carry_on
+    on_time_only = _path(
+        search.on_time_only,
+        0.0,
+        cut,
+        teller,
+    )
+    if search.chosen is not None:
+        effort = float(grid.effort[search.chosen.position])
+        plan = _path(
+            search.chosen,
+            effort,
+            cut,
+            teller,
+        )
     return FoundPaths(
         plan=plan,
         on_time_only=on_time_only,
         carry_on=carry_on,
         only_harmful=search.only_harmful and plan.restored is None,
-        limit_before=search.cut.limit_before,
-        limit_now=search.cut.limit_after,
+        limit_before=cut.limit_before,
+        limit_now=cut.limit_after,
         application=_price_application(search, plan),
     )
+
+
+def _path(
+    course: Course,
+    effort: float,
+    cut: LimitCut,
+    teller: Teller,
+) -> PlanPath:
+    promises = course.keeps_rules and course.restores
+    shown = ShownPlan(
+        plan=Plans.from_rows(course.plan[np.newaxis]),
+        effort=effort,
+        months=course.months(),
+        promises=promises,
+    )
+    return plan_path(shown, cut, teller)
 
 
 def _price_application(search: PlanSearch, plan: PlanPath) -> ApplicationPrice | None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
+from functools import lru_cache
 
 import numpy as np
 
 from features.program.evaluate import plain_array
 from features.types import Mask, Matrix, Rows
-from features.window import HALF_CENT, Values, Window
+from features.window import Values, Window
 from serving.decision.advice.ahead.habits import HABIT_MONTHS
 from serving.decision.advice.ahead.roll import write_finances
 from serving.decision.advice.constraints import Constraints
@@ -33,6 +33,9 @@ _AS_BEFORE: Mapping[LeverName, float] = {
     "no_new_credit": 0.0,
     "repay_elsewhere": 0.0,
 }
+
+
+_ON_TIME, _EXTRA, _ELSEWHERE = map(LEVERS.index, ("on_time", "extra", "repay_elsewhere"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,18 @@ class Finances:
 class PlanGrid:
     """The plans of one account in order of effort.
 
-    ``baselines`` are shown for comparison: first paying on time only, which starts from what is
+    The baselines are shown for comparison: first paying on time only, which starts from what is
     paid now, too; then carrying on, once for each month of habits that can come first
     (``rotations``, int64 (baselines,), 0 for the first).
     """
 
-    plans: Plans
+    rows: Matrix  # (plans, 8), as Plans.rows has them
     effort: Values  # (plans,)
-    baselines: Plans
+    baseline_rows: Matrix  # (baselines, 8)
     rotations: Rows
+    # Whether a plan asks for no more than what is asked for whatever the customer can pay: the
+    # minimum due and the amounts that the customer has fixed.  Only another has to be payable.
+    asks_least: Mask  # (plans,)
     income: float  # a month, as last known; NaN = unknown
     # Months that the payment of every plan is the mean of; 0 = it is less than that, as the
     # customer can pay less.
@@ -71,23 +77,18 @@ class PlanGrid:
     # before the cut where the income is unknown; 0 = the lender does not know of applications.
     application: float
 
-    def is_payable(self, plans: Plans, most_paid: Values) -> Mask:
-        """Whether these plans are within reach, (plans,); ``most_paid`` is that of any month, CNY.
-
-        The minimum due and the amounts that the customer has fixed are asked for whatever the
-        customer can pay.  Only a plan that asks for more has to be payable.
-        """
-        every = self.plans
-        asks_least = (plans.extra == every.extra.min()) & (
-            plans.repay_elsewhere == every.repay_elsewhere.min()
-        )
-        payable: Mask = asks_least | (most_paid <= self.payable + HALF_CENT)
-        return payable
+    def __len__(self) -> int:
+        return len(self.rows)
 
     @property
-    def on_time_only(self) -> Plans:
-        """Paying on time only."""
-        return self.baselines.take([0])
+    def plans(self) -> Plans:
+        """The plans by column."""
+        return Plans.from_rows(self.rows)
+
+    @property
+    def baselines(self) -> Plans:
+        """The baselines by column."""
+        return Plans.from_rows(self.baseline_rows)
 
 
 def finances_of(window: Window) -> list[Finances]:
@@ -98,7 +99,12 @@ def finances_of(window: Window) -> list[Finances]:
     lengths = np.minimum(window.months_observed, HABIT_MONTHS).astype(np.int64).tolist()
     finances = []
     known = np.isfinite(window.now("credit_inquiries")).tolist()
-    for row, habit_months, knows in zip(rows, lengths, known, strict=True):
+    for row, habit_months, knows in zip(
+        rows,
+        lengths,
+        known,
+        strict=True,
+    ):
         balance, debt, income, spent, paid, least_share = row
         own = Finances(
             balance,
@@ -129,28 +135,59 @@ def make_plan_grid(
     """
     tried = _amounts(finances, rules) | constraints.fixed_by_customer()
     # Shares of a small amount may round to the same one.
-    distinct = [dict.fromkeys(tried[name]) for name in LEVERS]
-    combinations = np.array(list(product(*distinct)))
+    distinct = [[*dict.fromkeys(tried[name])] for name in LEVERS]
+    places = _combinations(tuple(map(len, distinct)))
+    rows = np.empty((places.shape[1], len(LEVERS) + 2))
+    for lever, amounts in enumerate(distinct):
+        rows[:, lever] = np.array(amounts)[places[lever]]
     # A share that the minimum due covers anyway is not worth a step.
     share = finances.least_share if finances.least_share > minimum_share else 0.0
-    paid_now = _paid_now(finances, share, rules, constraints)
+    paid_now = _paid_now(
+        finances,
+        share,
+        rules,
+        constraints,
+    )
     is_mean = paid_now == grid_down(_known(finances.paid), rules.search.rounding)
-    start = np.array([share, paid_now])
-    plans = _as_plans(combinations, np.tile(start, (len(combinations), 1)))
+    rows[:, len(LEVERS) :] = share, paid_now
     unit = finances.income if finances.income > 0 else max(limit, 1.0)
-    effort = _effort(plans, _known(finances.spent), unit, rules)
+    effort = _effort(
+        rows,
+        _known(finances.spent),
+        unit,
+        rules,
+    )
     # Stable, so that plans of the same effort stay in the order of the levers.
     order = np.argsort(effort, kind="stable")
+    rows = rows[order]
+    extra, elsewhere = rows[:, _EXTRA], rows[:, _ELSEWHERE]
     return PlanGrid(
-        plans=plans.take(order),
+        rows=rows,
         effort=effort[order],
-        baselines=_baselines(start, finances.habit_months),
-        rotations=np.concatenate([[0], np.arange(finances.habit_months)]),
+        baseline_rows=_baselines(share, paid_now, finances.habit_months),
+        rotations=_rotations(finances.habit_months),
+        asks_least=(extra == min(tried["extra"])) & (elsewhere == min(tried["repay_elsewhere"])),
         income=finances.income,
         paid_months=finances.habit_months if is_mean else 0,
         payable=_payable(finances, rules, constraints),
         application=grid_up(unit, rules.search.rounding) if finances.knows_applications else 0.0,
     )
+
+
+@lru_cache(maxsize=256)
+def _combinations(lengths: tuple[int, ...]) -> Rows:
+    """Every combination of a position in each of so many lists, int64 (lists, combinations).
+
+    The last position changes first.
+    """
+    places: Rows = np.indices(lengths).reshape(len(lengths), -1)
+    return places
+
+
+@lru_cache(maxsize=HABIT_MONTHS + 1)
+def _rotations(habit_months: int) -> Rows:
+    rotations: Rows = np.concatenate([[0], np.arange(habit_months)])
+    return rotations
 
 
 def _amounts(finances: Finances, rules: AdviceRules) -> dict[LeverName, list[float]]:
@@ -195,37 +232,32 @@ def _paid_now(
     return grid_down(paid, rules.search.rounding)
 
 
-def _as_plans(combinations: Matrix, start: Matrix) -> Plans:
-    """Plans of (plans, levers), whose columns are in the order of LEVERS.
-
-    The columns of ``start``, (plans, 2), are the share of the balance and the amount that are paid
-    at least.
-    """
-    columns = dict(zip(LEVERS, combinations.T, strict=True))
-    return Plans(**columns, paid_share=start[:, 0], paid_now=start[:, 1])
-
-
-def _baselines(start: Values, rotations: int) -> Plans:
-    on_time = {**_AS_BEFORE, "on_time": 1.0}
-    levers = [[plan[name] for name in LEVERS] for plan in (on_time, *[_AS_BEFORE] * rotations)]
-    return _as_plans(np.array(levers), np.array([start, *[np.zeros(2)] * rotations]))
+def _baselines(
+    share: float,
+    paid_now: float,
+    rotations: int,
+) -> Matrix:
+    """Paying on time only, from what is paid now on, and carrying on as often as it is relived."""
+    rows = np.tile([*(_AS_BEFORE[name] for name in LEVERS), 0.0, 0.0], (1 + rotations, 1))
+    rows[0, _ON_TIME] = 1.0
+    rows[0, len(LEVERS) :] = share, paid_now
+    return rows
 
 
 def _effort(
-    plans: Plans,
+    rows: Matrix,
     spent: float,
     unit: float,
     rules: AdviceRules,
 ) -> Values:
     weight = {name: lever.weight for name, lever in rules.levers.items()}
-    here = weight["extra"] * plans.extra
-    elsewhere = weight["repay_elsewhere"] * plans.repay_elsewhere
-    not_spent = np.maximum(spent - plans.spending, 0.0)
-    money = here + elsewhere + weight["spending"] * not_spent
-    without: Values = (
-        weight["no_cash"] * plans.no_cash + weight["no_new_credit"] * plans.no_new_credit
-    )
-    return money / unit + without
+    _, extra, spending, no_cash, no_new_credit, elsewhere, _, _ = rows.T
+    not_spent = np.maximum(spent - spending, 0.0)
+    paid = weight["extra"] * extra + weight["repay_elsewhere"] * elsewhere
+    money = paid + weight["spending"] * not_spent
+    without = weight["no_cash"] * no_cash + weight["no_new_credit"] * no_new_credit
+    effort: Values = money / unit + without
+    return effort
 
 
 def _payable(

@@ -17,14 +17,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from features.build import matrix_of
+from features.build import places_of
 from features.catalogue import CATALOGUE
 from features.months import add_months
 from features.program.evaluate import evaluate_ahead
-from features.types import Mask, Matrix, Rows, Vector
+from features.types import Mask, Rows, Vector
 from features.window import STORED_COLUMNS, Months, Stored, Values, Window
-from serving.decision.advice.rollout import InForce, Plans, Variation, roll_accounts
-from serving.decision.advice.staircase import CourseMonths, Decided, LimitCut, Schedule
+from serving.decision.advice.ahead.roll import ELSEWHERE
+from serving.decision.advice.rollout import Courses, Plans, Variation, roll_courses
+from serving.decision.advice.staircase import LimitCut
 from serving.decision.bundle import Bundle
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
@@ -32,7 +33,8 @@ from serving.decision.scoring.score import log_odds_by_tables, probability_of
 
 _NAMES = tuple(feature.name for feature in CATALOGUE)
 _PAYMENT = STORED_COLUMNS.index("payment")
-_LIMIT, _BALANCE = _NAMES.index("limit_now"), _NAMES.index("balance_now")
+_BALANCE_COLUMN = STORED_COLUMNS.index("balance")
+_BALANCE = _NAMES.index("balance_now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +53,24 @@ class Trajectories:
 
 
 @dataclass(frozen=True, slots=True)
-class MeanCourse:
-    """The mean month by month of several trajectories of one account.  Amounts in CNY.
+class MeanCourses:
+    """The mean month by month of several trajectories of each account.  Amounts in CNY.
 
     The probability is smoothed over neighbouring months too, which leaves its mean as it is.  A
     feature that is unknown in one of the trajectories is unknown in the mean.
     """
 
-    paid: Values  # (months,)
-    probability: Values  # (months,)
-    features: Matrix  # (months, features), those of the catalogue
-
-    @property
-    def balance(self) -> Values:
-        """What is owed after each month, (months,)."""
-        owed: Values = self.features[:, _BALANCE]
-        return owed
+    paid: Months  # (months, accounts)
+    balance: Months  # (months, accounts), what is owed after each month
+    probability: Months  # (months, accounts)
+    features: NDArray[np.float64]  # (months, accounts, features), those of the catalogue
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
     """Trajectories month by month; month 0 is the next."""
 
-    account: Rows  # (trajectories,), positions in ``cuts``
-    cuts: Sequence[LimitCut]
+    account: Rows  # (trajectories,), positions in the window
     # (months, trajectories, features), all features of the catalogue
     features: NDArray[np.float64]
     log_odds: Months  # (months, trajectories)
@@ -88,39 +84,30 @@ class Projection:
         owed: Months = self.features[..., _BALANCE]
         return owed
 
-    def mean_course(self, trajectories: Rows) -> MeanCourse:
-        """The mean of these trajectories, which are of one account."""
-        return MeanCourse(
-            paid=self.paid[:, trajectories].mean(axis=1),
-            probability=_smooth(self.probabilities[:, trajectories].mean(axis=1)),
-            features=self.features[:, trajectories].mean(axis=1),
-        )
+    def mean_courses(
+        self,
+        starts: Rows,
+        counts: Rows,
+    ) -> MeanCourses:
+        """The means of trajectories that follow each other, so many from each start on."""
+        most = int(counts.max())
 
+        def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            # One after the other: NumPy adds neighbours in another order, with other last bits.
+            sums = np.take(values, starts, axis=1)
+            for later in range(1, most):
+                has_more = np.flatnonzero(counts > later)
+                sums[:, has_more] += np.take(values, starts[has_more] + later, axis=1)
+            divisors = counts if values.ndim == 2 else counts[:, np.newaxis]
+            means: NDArray[np.float64] = sums / divisors
+            return means
 
-class Course:
-    """A plan with the limits that the decisions of its own months put in force.
-
-    Attributes:
-        plans: The plan, one.
-        guessed: The schedule that it was made with.
-        schedule: In force in each month, as far as is known.
-        settled: The months, once the decisions are that schedule; None until then.
-    """
-
-    def __init__(self, plans: Plans, schedule: Schedule, cut: LimitCut) -> None:
-        self.plans, self.guessed, self.schedule = plans, schedule, schedule
-        self.settled: CourseMonths | None = None
-
-    def settle(self, trajectory: int, projection: Projection, decided: Decided) -> None:
-        """Take the decisions on the trajectory that was projected with the schedule."""
-        if decided.schedule != self.schedule:
-            self.schedule = decided.schedule
-            return
-        self.settled = CourseMonths(
-            paid=projection.paid[:, trajectory].tolist(),
-            balance=projection.balances[:, trajectory].tolist(),
-            probability=projection.probabilities[:, trajectory].tolist(),
-            decided=decided,
+        features = mean(self.features)
+        return MeanCourses(
+            paid=mean(self.paid),
+            balance=features[..., _BALANCE],
+            probability=_smooth(mean(self.probabilities)),
+            features=features,
         )
 
 
@@ -138,17 +125,22 @@ def outcome_after(
     as_of, decided_at = _decision_after(cut.as_of, month)
     features = dict(zip(_NAMES, values.tolist(), strict=True))
     features["limit_now"] = cut.limit_before
-    account = Account(cut.product, as_of, probability, features)
+    account = Account(
+        cut.product,
+        as_of,
+        probability,
+        features,
+    )
     return apply(account, bundle.policy, decided_at)
 
 
-def _smooth(values: Values) -> Values:
+def _smooth(values: Months) -> Months:
     """Each month's value, with a quarter of each neighbour's; the mean stays as it is.
 
     The first and the last month count for the neighbour that they lack.
     """
     padded = np.concatenate([values[:1], values, values[-1:]])
-    smoothed: Values = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0
+    smoothed: Months = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0
     return smoothed
 
 
@@ -172,7 +164,8 @@ class Rolled:
 
     Attributes:
         account: int64 (trajectories,), positions in the window.
-        stored: float64 (stored columns, months + history, trajectories), the newest month first.
+        stored: float64 (stored columns, months + history, trajectories), the newest month first; of
+            the history, the latest statements.
         limits: float64 (months, trajectories): in force in the month, the next one first, CNY.
         elsewhere: float64 (trajectories,): paid off debt elsewhere each month, CNY.
     """
@@ -194,11 +187,26 @@ class Rolled:
         most: Values = self.paid.max(axis=0) + self.elsewhere
         return most
 
-    def take(self, trajectories: Rows) -> Rolled:
-        """The trajectories at these positions, in this order."""
+    @property
+    def last_balance(self) -> Values:
+        """What is owed after the last month, (trajectories,), CNY."""
+        owed: Values = self.stored[_BALANCE_COLUMN, 0]
+        return owed
+
+    def take(
+        self,
+        trajectories: Rows,
+        window: Window,
+    ) -> Rolled:
+        """The trajectories at these positions, in this order, with the whole history."""
+        account, months = self.account[trajectories], len(self.limits)
+        history = window.stored.shape[1]
+        stored = np.empty((len(STORED_COLUMNS), months + history, len(trajectories)))
+        stored[:, :months] = np.take(self.stored[:, :months], trajectories, axis=2)
+        stored[:, months:] = np.take(window.stored, account, axis=2)
         return Rolled(
-            self.account[trajectories],
-            np.take(self.stored, trajectories, axis=2),
+            account,
+            stored,
             np.take(self.limits, trajectories, axis=1),
             self.elsewhere[trajectories],
         )
@@ -206,27 +214,29 @@ class Rolled:
 
 def roll(
     window: Window,
-    trajectories: Trajectories,
-    cuts: Sequence[LimitCut],
+    courses: Courses,
     bundle: Bundle,
+    history: int | None = None,
 ) -> Rolled:
-    """The statements to come; ``cuts`` has one cut per account of the window."""
-    limits, suspended = _in_force(trajectories, cuts, bundle.advice.search.months)
-    stored = roll_accounts(
+    """The statements to come, and the latest ``history`` of those before; None = all."""
+    before = window.stored.shape[1] if history is None else history
+    stored = roll_courses(
         window,
-        trajectories.account,
-        trajectories.plans,
-        InForce(limits, suspended),
+        courses,
         bundle.policy.terms,
-        trajectories.variation,
+        before,
     )
-    return Rolled(trajectories.account, stored, limits, trajectories.plans.repay_elsewhere)
+    return Rolled(
+        courses.account,
+        stored,
+        courses.limits,
+        courses.plans[:, ELSEWHERE],
+    )
 
 
 def look_at(
     rolled: Rolled,
     window: Window,
-    cuts: Sequence[LimitCut],
     bundle: Bundle,
 ) -> Projection:
     """The features and log-odds after each month of trajectories that are rolled forward."""
@@ -238,12 +248,13 @@ def look_at(
         months,
         CATALOGUE,
     )
-    values = features.reshape(months * trajectories, features.shape[2])
-    by_row = log_odds_by_tables(matrix_of(values, bundle.features), bundle.scorer)
-    log_odds = by_row.reshape(months, trajectories)
+    # The last month lies first, so that these rows are no copy.
+    values = features[::-1].reshape(months * trajectories, features.shape[2])
+    by_row = log_odds_by_tables(values, bundle.scorer, places_of(bundle.features))
+    # In an array of its own: of a reversed one, np.exp gives other last bits.
+    log_odds = np.ascontiguousarray(by_row.reshape(months, trajectories)[::-1])
     return Projection(
         account=rolled.account,
-        cuts=cuts,
         features=features,
         log_odds=log_odds,
         probabilities=probability_of(log_odds),
@@ -259,7 +270,19 @@ def project(
     bundle: Bundle,
 ) -> Projection:
     """The trajectories in the months to come; ``cuts`` has one cut per account of the window."""
-    return look_at(roll(window, trajectories, cuts, bundle), window, cuts, bundle)
+    limits, suspended = _in_force(trajectories, cuts, bundle.advice.search.months)
+    varied = trajectories.variation
+    if varied is None:
+        varied = Variation.none(len(trajectories.plans))
+    courses = Courses(
+        account=trajectories.account,
+        plans=trajectories.plans.rows(),
+        limits=limits,
+        suspended=suspended,
+        variation=varied,
+    )
+    rolled = roll(window, courses, bundle)
+    return look_at(rolled, window, bundle)
 
 
 def _in_force(

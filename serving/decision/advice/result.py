@@ -67,7 +67,7 @@ class FoundPaths:
 
     Attributes:
         plan: The chosen plan; carrying on, without a step, if no plan that can be paid keeps the
-            rules (:mod:`serving.decision.advice.rules`).
+            rules (:mod:`serving.decision.advice.ahead.judge`).
         on_time_only: Paying on time only.
         carry_on: Carrying on, the mean over the orders in which its months can come.
         only_harmful: Whether plans would restore the limit, but each of them breaks a rule.

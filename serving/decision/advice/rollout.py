@@ -50,6 +50,11 @@ class Plans:
     def __len__(self) -> int:
         return len(self.extra)
 
+    @classmethod
+    def from_rows(cls, rows: Matrix) -> Plans:
+        """The inverse of :meth:`rows`."""
+        return cls(*rows.T)
+
     def rows(self) -> Matrix:
         """The plans as rows, float64 (plans, 8), with the fields in their order as columns."""
         columns = (
@@ -92,7 +97,11 @@ def concatenate_plans(parts: Sequence[Plans]) -> Plans:
     )
 
 
-def planned_payment(owed: Values, due: Values, plans: Plans) -> Values:
+def planned_payment(
+    owed: Values,
+    due: Values,
+    plans: Plans,
+) -> Values:
     """The payment that plans ask for in a month, CNY (plans,); they must be plans on time.
 
     ``owed`` at least 0, and ``due``, are those of the last statement.  It is the minimum due, what
@@ -139,55 +148,63 @@ def roll_forward(
     the limit in force, and whether nothing may be drawn.  Returns arrays of (months + history,
     trajectories), the newest month first.  Income stays as last known.
     """
-    rolled = roll_accounts(
-        window,
+    varied = Variation.none(len(plans)) if variation is None else variation
+    courses = Courses(
         np.arange(len(plans)),
-        plans,
-        InForce(limits, suspended),
+        plans.rows(),
+        limits,
+        suspended,
+        varied,
+    )
+    rolled = roll_courses(
+        window,
+        courses,
         terms,
-        variation,
+        window.stored.shape[1],
     )
     return dict(zip(STORED_COLUMNS, rolled, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
-    """What is in force in each month, the next one first, (months, trajectories).
+class Courses:
+    """Accounts under plans, and what is in force in each month, to be rolled forward.
 
     Attributes:
-        limits: The limit, CNY, float64.
-        suspended: Whether nothing may be drawn, bool.
+        account: int64 (trajectories,), positions in the window.
+        plans: float64 (trajectories, 8), as :meth:`Plans.rows` has them.
+        limits: float64 (months, trajectories): in force in each month, the next one first, CNY.
+        suspended: bool, as ``limits``: whether nothing may be drawn.
+        variation: How they depart from their accounts' own course.
     """
 
+    account: Rows
+    plans: Matrix
     limits: Months
     suspended: Mask
+    variation: Variation
 
 
-def roll_accounts(
+def roll_courses(
     window: Window,
-    account: Rows,
-    plans: Plans,
-    in_force: InForce,
+    courses: Courses,
     terms: Terms,
-    variation: Variation | None = None,
+    history: int,
 ) -> Stored:
-    """:func:`roll_forward` of the accounts at these positions of the window, as one array.
+    """The statements to come, and the latest ``history`` statements of the window, at least 1.
 
-    Returns float64 (stored columns, months + history, trajectories).
+    Returns float64 (stored columns, months + history, trajectories), the newest month first.
     """
-    varied = Variation.none(len(plans)) if variation is None else variation
-    months, trajectories = in_force.limits.shape
-    columns, history, _ = window.stored.shape
-    rolled = np.empty((columns, months + history, trajectories))
+    months, trajectories = courses.limits.shape
+    rolled = np.empty((len(STORED_COLUMNS), months + history, trajectories))
     roll_all(
         plain_array(window.stored),
         plain_array(window.months_observed),
-        plain_array(account),
-        plans.rows(),
-        plain_array(varied.rotation),
-        plain_array(varied.borrowed),
-        plain_array(in_force.limits),
-        plain_array(in_force.suspended),
+        plain_array(courses.account),
+        plain_array(courses.plans),
+        plain_array(courses.variation.rotation),
+        plain_array(courses.variation.borrowed),
+        plain_array(courses.limits),
+        plain_array(courses.suspended),
         _numbers_of(terms),
         rolled,
     )

@@ -1,53 +1,114 @@
-"""The search for the plan of least effort that restores the limit."""
+"""The search for the plan of least effort that restores the limit, of one account.
+
+:mod:`serving.decision.advice.rounds` evaluates the plans and settles the courses of many accounts
+together.  Which of them are evaluated or settled together does not change what is chosen.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from features.types import Rows
-from features.window import Values, Window
-from serving.decision.advice import rules
+from features.types import Mask, Vector
 from serving.decision.advice.plans import PlanGrid
-from serving.decision.advice.projection import (
-    Course,
-    MeanCourse,
-    Projection,
-    Trajectories,
-    look_at,
-    project,
-    roll,
-)
-from serving.decision.advice.rollout import Variation, concatenate_plans
-from serving.decision.advice.staircase import (
-    CourseMonths,
-    Decided,
-    LimitCut,
-    Schedule,
-    as_now,
-    decide_months,
-    guess_steps,
-)
+from serving.decision.advice.projection import Projection
+from serving.decision.advice.staircase import CourseMonths, Decided, LimitCut, decided_on
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import logit
 
-# Plans of each account that are evaluated first, together.  Half of all accounts find theirs among
-# them, and the others lose little.
-FIRST_PLANS = 12
-NEXT_PLANS = 24  # evaluated together after them, until one restores
-AHEAD = 3  # plans that are settled together with the next one, once one was rejected
+ON_TIME_ONLY = -1  # its position: it is not one of the plans
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
-    """A plan that is tried: its position in the grid, its course, whether it seems to restore."""
+class Round:
+    """Courses that were rolled forward together, with the decisions on their months."""
 
-    position: int
-    course: Course
-    promises: bool
+    projection: Projection
+    decided: NDArray[np.float64]  # (months, trajectories, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanVerdicts:
+    """What the months of plans say with the cut in force in all of them.
+
+    Attributes:
+        position: Of each plan in the grid of its account.
+        flags: Whether the limit comes back, the plan is sound, and it keeps the rules; see
+            :func:`serving.decision.advice.ahead.judge.judge_plans`.
+        last_log_odds: After the last month.
+        limits: float64 (plans, months): what the staircase puts in force in each month.
+        suspended: bool, as ``limits``.
+    """
+
+    position: Sequence[int]
+    flags: Sequence[Sequence[bool]]
+    last_log_odds: Sequence[float]
+    limits: NDArray[np.float64]
+    suspended: NDArray[np.bool_]
+
+
+class Course:
+    """A plan with the limits that the decisions of its own months put in force.
+
+    Attributes:
+        position: Of the plan in the grid, or ON_TIME_ONLY.
+        plan: float64 (8,), as :meth:`serving.decision.advice.rollout.Plans.rows` has it.
+        promises: Whether it is to bring the limit back.
+        limits: In force in each month, CNY, as far as is known, (months,).
+        suspended: Whether nothing may be drawn, likewise.
+        guessed: Both as they were at first.
+        is_settled: Whether they are what the decisions put in force, so that all months are right.
+        keeps_rules: Whether the settled months keep all rules.
+        restores: Whether they bring the limit back, and would in spite of a small surprise.
+        is_refused: Whether it is certain that it is not chosen.
+    """
+
+    def __init__(
+        self,
+        position: int,
+        plan: Vector,
+        promises: bool,
+        in_force: tuple[Vector, Mask],
+    ) -> None:
+        self.position, self.plan, self.promises = position, plan, promises
+        self.guessed = in_force
+        self.limits, self.suspended = in_force
+        self.is_settled = False
+        self.keeps_rules = False
+        self.restores = False
+        self.is_refused = False
+        self._found: tuple[Round, int] | None = None
+
+    def keep_months(
+        self,
+        found: Round,
+        trajectory: int,
+    ) -> None:
+        """Take the months of that trajectory: the course is settled."""
+        self.is_settled = True
+        self._found = found, trajectory
+
+    def months(self) -> CourseMonths:
+        """The settled months.
+
+        Raises:
+            ValueError: The course is not settled.
+        """
+        if self._found is None:
+            raise ValueError(f"advice: expected a settled plan, got plan {self.position}")
+        found, trajectory = self._found
+        projection = found.projection
+        return CourseMonths(
+            paid=projection.paid[:, trajectory].tolist(),
+            balance=projection.balances[:, trajectory].tolist(),
+            probability=projection.probabilities[:, trajectory].tolist(),
+            decided=decided_on(found.decided, trajectory),
+        )
 
 
 class PlanSearch:
@@ -57,312 +118,181 @@ class PlanSearch:
     chosen if they do with the limits that the decisions put in force, and if it keeps the rules.
 
     Attributes:
-        account: Position of the account in the window.
+        place: Of the account in its block.
         grid: Its plans.
         cut: Its cut.
+        risk: The mean probability of carrying on, once it is known.
         evaluated: Number of plans that were evaluated.
-        chosen: The plan that is tried or chosen; None if there is none.
+        courses: The plans that are settled together; the first is the one that is tried.
+        chosen: The plan that is chosen; None if there is none, or none yet.
         on_time_only: Paying on time only.
-        carry_on: The mean of carrying on, once the baselines are evaluated.
-        only_harmful: Whether a plan would restore the limit, but breaks a rule, and none is chosen.
-        applied: The decisions under the chosen plan after one application elsewhere in its first
-            month, with the limits that the plan alone seems to bring back; None if not known.
+        only_harmful: Whether a plan would restore the limit, but breaks a rule.
+        unsound: Positions of plans that were left out because more is owed at their end.  Whether
+            they would restore the limit matters only if no plan does.
+        rejected: How many plans were tried and not chosen.
+        applied: The decisions under the plan that is tried or chosen after one application
+            elsewhere in its first month, with the limits that the plan alone seems to bring back;
+            None if not known.
     """
 
-    def __init__(self, account: int, grid: PlanGrid, cut: LimitCut, balance: float) -> None:
-        self.account, self.grid, self.cut = account, grid, cut
+    def __init__(
+        self,
+        place: int,
+        grid: PlanGrid,
+        cut: LimitCut,
+        bundle: Bundle,
+    ) -> None:
+        self.place, self.grid, self.cut = place, grid, cut
+        self.risk = math.inf
         self.evaluated = 0
+        self.rejected = 0
+        self.courses: list[Course] = []
         self.chosen: Course | None = None
         self.on_time_only: Course
-        self.carry_on: MeanCourse
         self.only_harmful = False
+        self.unsound: list[int] = []
         self.applied: Decided | None = None
-        self._balance_now = balance
-        self._position = -1
-        self._promises = False
-        self._rejected = 0
-        # The next plans to try, which are settled together with the one that is tried.
-        self._ahead: list[_Tried] = []
-        self._candidates: Iterator[_Tried] = iter(())
+        self._candidates: deque[Course] = deque()
         # Log-odds after the last month and position, of the plans that keep the rules.
         self._safe: list[tuple[float, int]] = []
-        self._risk_as_before = math.inf
+        self._tried: dict[int, Course] = {}
+        policy, settings = bundle.policy, bundle.advice.search
+        self._cut_off = logit(policy.cut_off(cut.product))
+        self._asked = policy.restore.steps[-1].margin + settings.margin
+        self._months = settings.months
 
     @property
     def is_open(self) -> bool:
         """Whether no plan is tried and some are not evaluated yet."""
-        return self.chosen is None and self.evaluated < len(self.grid.plans)
+        return self.chosen is None and not self.courses and self.evaluated < len(self.grid)
 
     @property
     def unsettled(self) -> list[Course]:
         """The courses that have to be projected."""
-        courses = [self.on_time_only] if self.chosen is None else [self.on_time_only, self.chosen]
-        courses += [tried.course for tried in self._ahead]
-        return [course for course in courses if course.settled is None]
+        own = [self.on_time_only, *self.courses]
+        return [course for course in own if not course.is_settled]
 
     @property
-    def prices_application(self) -> bool:
-        """Whether the price of an application is to be found now for the plan that is tried.
+    def to_price(self) -> Course | None:
+        """The plan that is tried or chosen, if the price of an application is to be found for it.
 
-        That is at once for the first plan, which most accounts keep, and for another one when it is
-        chosen.
+        Only a plan that promises has one, and only where the lender knows of applications.
         """
-        is_missing = self._promises and self.applied is None and self.grid.application > 0
-        is_settled = self.chosen is not None and self.chosen.settled is not None
-        return is_missing and (self._rejected == 0 or is_settled)
+        tried = self.courses[0] if self.courses else None
+        course = tried if self.chosen is None else self.chosen
+        if course is None or self.applied is not None:
+            return None
+        return course if course.promises and self.grid.application > 0 else None
 
     @property
-    def effort(self) -> float:
-        """The effort of the chosen plan."""
-        return float(self.grid.effort[self._position])
+    def is_pending(self) -> bool:
+        """Whether the search goes on."""
+        is_tried = bool(self.courses) or self.is_open
+        return is_tried or not self.on_time_only.is_settled or self.to_price is not None
 
-    def find_payable(self, most_paid: Values) -> Rows:
-        """The next plans that are within reach, of as many as ``most_paid`` has, CNY."""
-        following = slice(self.evaluated, self.evaluated + len(most_paid))
-        plans = self.grid.plans.take(following)
-        return np.flatnonzero(self.grid.is_payable(plans, most_paid))
+    @property
+    def brings_back(self) -> bool:
+        """Whether a plan is chosen that brings the limit back."""
+        return self.chosen is not None and self.chosen.restores
 
-    def evaluate(
+    def take_evaluated(
         self,
-        evaluated: int,
-        positions: Rows,
-        trajectories: Rows,
-        projection: Projection,
-        bundle: Bundle,
+        verdicts: PlanVerdicts,
+        first: int,
+        last: int,
     ) -> None:
-        """Evaluate the next plans, and try the first that restores.
+        """Take the verdicts from ``first`` up to ``last``: those on its next plans, in order."""
+        for at in range(first, last):
+            restores, is_sound, keeps_rules = verdicts.flags[at]
+            position = verdicts.position[at]
+            if keeps_rules:
+                self._safe.append((verdicts.last_log_odds[at], position))
+            if restores and is_sound:
+                candidate = Course(
+                    position,
+                    self.grid.rows[position],
+                    promises=True,
+                    in_force=(verdicts.limits[at], verdicts.suspended[at]),
+                )
+                self._candidates.append(candidate)
+            self.only_harmful |= restores and not is_sound
+        if self.evaluated == len(self.grid):
+            self._safe.sort(reverse=True)
+        self._try_next(1)
 
-        ``evaluated`` is their number.  Those within reach have these positions among them, and
-        these trajectories in the projection, which has the cut in force.
-        """
-        places = self.evaluated + positions
-        self.evaluated += evaluated
-        self._keep_safe(places, trajectories, projection)
-        self._candidates = self._find_candidates(places, trajectories, projection, bundle)
-        self._try_next(bundle)
-
-    def evaluate_baselines(
+    def take_verdict(
         self,
-        trajectories: Rows,
-        projection: Projection,
-        bundle: Bundle,
+        course: Course,
+        verdict: Sequence[float],
+        found: Round,
+        trajectory: int,
     ) -> None:
-        """Evaluate the baselines: paying on time only, and carrying on in each rotation of habits.
+        """Take the verdict on a course, see :mod:`serving.decision.advice.ahead.judge`.
 
-        Carrying on promises nothing: its months are as good as the best habits, which no plan could
-        ask for.
+        A plan that promises is refused once it is certain that the limit does not come back, even
+        if not all of its months are right.
         """
-        self.carry_on = projection.mean_course(trajectories[1:])
-        self._risk_as_before = float(self.carry_on.probability.mean())
-        limits, stopped = guess_steps(projection.log_odds[:, trajectories[:1]], self.cut, bundle)
-        schedule = self._schedule(limits[:, 0].tolist(), stopped[:, 0].tolist())
-        self.on_time_only = Course(self.grid.on_time_only, schedule, self.cut)
-
-    def check(self, bundle: Bundle) -> None:
-        """Reject plans whose months are settled, up to one that may be chosen.
-
-        The next plans are settled together then: a projection costs as much for one as for ten.
-        """
-        while self.chosen is not None and self._is_refused(self.chosen, bundle):
-            self._rejected += 1
-            self._try_next(bundle)
-        if self.chosen is None or self.chosen.settled is not None or self._rejected == 0:
+        same, back, lowest, fails, is_sound, mean = verdict
+        is_known = lowest < math.inf
+        is_safe = is_known and self._cut_off - logit(lowest) >= self._asked
+        if same < self._months:
+            course.is_refused = course.promises and (fails > 0 or (is_known and not is_safe))
             return
-        most = AHEAD if self._rejected == 1 else 2 * AHEAD
-        while len(self._ahead) < most and (tried := self._make_next(bundle)) is not None:
-            self._ahead.append(tried)
+        course.keep_months(found, trajectory)
+        course.restores = back >= 0 and is_safe and fails == 0
+        course.keeps_rules = is_sound > 0 and mean <= self.risk
+        if course.position != ON_TIME_ONLY:
+            course.is_refused = self._refuses(course)
 
-    def _is_refused(self, course: Course, bundle: Bundle) -> bool:
-        if course.settled is None:
-            return False
-        keeps_rules = self.keeps_rules(course.settled)
-        restores = self.is_safe(course.settled, bundle)
-        self.only_harmful |= restores and not keeps_rules
-        return not keeps_rules or (self._promises and not restores)
+    def choose(
+        self,
+        together: int,
+        most: int,
+    ) -> None:
+        """Reject what is refused, up to a plan that is chosen or not settled.
 
-    def is_safe(self, months: CourseMonths, bundle: Bundle) -> bool:
-        """Whether the whole limit comes back, and would in spite of a small surprise.
-
-        In the month in which it comes back, or the next, the log-odds are lower by ``margin`` than
-        the last step of the staircase asks for.
+        Once one was rejected, ``together`` plans are settled together, and more the more were
+        rejected, up to ``most``.
         """
-        back = months.decided.month_back(self.cut.limit_before)
-        if back is None:
-            return False
-        policy, lowest = bundle.policy, min(months.probability[back : back + 2])
-        asked = policy.restore.steps[-1].margin + bundle.advice.search.margin
-        return logit(policy.cut_off(self.cut.product)) - logit(lowest) >= asked
+        while self.courses:
+            tried = self.courses[0]
+            if not tried.is_refused:
+                break
+            self._tried[tried.position] = self.courses.pop(0)
+            self.rejected, self.applied = self.rejected + 1, None
+            self._try_next(min(max(self.rejected, together), most))
+        if self.courses and self.courses[0].is_settled:
+            self.chosen, self.courses = self.courses[0], []
 
-    def keeps_rules(self, months: CourseMonths) -> bool:
-        """Whether settled months keep all rules."""
-        if not rules.is_sound(months.balance, months.decided.schedule.limits, self._balance_now):
-            return False
-        probability = np.array(months.probability)[:, None]
-        return bool(rules.is_no_riskier(probability, self._risk_as_before)[0])
+    def _refuses(self, course: Course) -> bool:
+        self.only_harmful |= course.restores and not course.keeps_rules
+        return not course.keeps_rules or (course.promises and not course.restores)
 
-    def _try_next(self, bundle: Bundle) -> None:
-        """Try the next plan, if there is one."""
-        tried = self._ahead.pop(0) if self._ahead else self._make_next(bundle)
-        self.applied = None
-        if tried is None:
-            self.chosen, self._promises = None, False
-        else:
-            self.chosen, self._promises = tried.course, tried.promises
-            self._position = tried.position
+    def _try_next(self, together: int) -> None:
+        """Try the next plans, until there are so many."""
+        while len(self.courses) < together and (tried := self._make_next()) is not None:
+            self.courses.append(tried)
 
-    def _make_next(self, bundle: Bundle) -> _Tried | None:
+    def _make_next(self) -> Course | None:
         """The next plan that seems to restore the limit; without one, the safest one.
 
         The safest plan is that of lowest risk in the last month which keeps the rules.
         """
-        candidate = next(self._candidates, None)
-        if candidate is not None:
-            return candidate
-        if self.evaluated < len(self.grid.plans) or not self._safe:
+        if self._candidates:
+            return self._candidates.popleft()
+        if self.evaluated < len(self.grid) or not self._safe:
             return None
-        safest = min(self._safe)
-        self._safe.remove(safest)
-        schedule = as_now(self.cut, bundle.advice.search.months)
-        return self._tried(safest[1], schedule, promises=False)
-
-    def _find_candidates(
-        self, positions: Rows, trajectories: Rows, projection: Projection, bundle: Bundle
-    ) -> Iterator[_Tried]:
-        """The plans that seem to restore the limit, without those that are sure to break a rule.
-
-        With the limit back, more is owed at the end, and never less.
-        """
-        limits, stopped = guess_steps(projection.log_odds[:, trajectories], self.cut, bundle)
-        whole = (limits >= self.cut.limit_before) & ~stopped
-        balance, in_force = projection.balances[:, trajectories], projection.limits[:, trajectories]
-        within = rules.stays_within_limit(balance, in_force, self._balance_now)
-        owes_no_more = rules.owes_no_more(balance[-1], self._balance_now)
-        # With a step back the limit is another one; until then the months are as projected.
-        is_better = (limits > self.cut.limit_after) | (stopped != self.cut.suspended)
-        until_step = np.cumsum(is_better, axis=0) <= 1
-        sound = owes_no_more & (within | ~until_step).all(axis=0)
-        for column in np.flatnonzero(whole.any(axis=0)).tolist():
-            if not sound[column]:
-                self.only_harmful = True
-                continue
-            schedule = self._schedule(limits[:, column].tolist(), stopped[:, column].tolist())
-            yield self._tried(int(positions[column]), schedule, promises=True)
-
-    def _tried(self, position: int, schedule: Schedule, promises: bool) -> _Tried:
-        plan = self.grid.plans.take([position])
-        return _Tried(position, Course(plan, schedule, self.cut), promises)
-
-    def _schedule(self, limits: list[float], stopped: list[bool]) -> Schedule:
-        """The schedule that these limits and stops after each decision put in force."""
-        cut = self.cut
-        return Schedule((cut.limit_after, *limits[:-1]), (cut.suspended, *stopped[:-1]))
-
-    def _keep_safe(self, positions: Rows, trajectories: Rows, projection: Projection) -> None:
-        keeps = rules.keep_all(
-            projection.balances[:, trajectories],
-            projection.limits[:, trajectories],
-            projection.probabilities[:, trajectories],
-            self._balance_now,
-            self._risk_as_before,
-        )
-        last = projection.log_odds[-1, trajectories[keeps]].tolist()
-        self._safe += zip(last, positions[keeps].tolist(), strict=True)
-
-
-def evaluate_plans(
-    searches: Sequence[PlanSearch],
-    most: int,
-    window: Window,
-    cuts: Sequence[LimitCut],
-    bundle: Bundle,
-) -> None:
-    """Evaluate up to ``most`` further plans per account.
-
-    The first call also evaluates the baselines.
-    """
-    plans = []
-    for search in searches:
-        following = slice(search.evaluated, search.evaluated + most)
-        plans.append((search.account, search.grid.plans.take(following)))
-    # In the same projection, because one costs as much as a hundred trajectories.
-    new = [search for search in searches if search.evaluated == 0]
-    baselines = [(search.account, search.grid.baselines) for search in new]
-    rotations = [np.zeros(len(own), dtype=np.int64) for _, own in plans]
-    rotation = np.concatenate([*rotations, *(search.grid.rotations for search in new)])
-    own_plans = plans + baselines
-    lengths = [len(own) for _, own in own_plans]
-    rolled = roll(
-        window,
-        Trajectories(
-            account=np.repeat([account for account, _ in own_plans], lengths),
-            plans=concatenate_plans([own for _, own in own_plans]),
-            variation=Variation(rotation, borrowed=np.zeros(len(rotation))),
-        ),
-        cuts,
-        bundle,
-    )
-    # Half of the plans ask for more than the customer can pay: their months are not looked at.
-    most_paid = np.split(rolled.most_paid, np.cumsum(lengths)[:-1])
-    positions = [
-        search.find_payable(paid)
-        for search, paid in zip(searches, most_paid[: len(plans)], strict=True)
-    ]
-    positions += [np.arange(len(own)) for _, own in baselines]
-    firsts = np.cumsum([0, *lengths[:-1]])
-    kept = np.concatenate([first + own for first, own in zip(firsts, positions, strict=True)])
-    projection = look_at(rolled.take(kept), window, cuts, bundle)
-    ends = np.cumsum([len(own) for own in positions])
-    trajectories = np.split(np.arange(len(kept)), ends[:-1])
-    for search, own in zip(new, trajectories[len(plans) :], strict=True):
-        search.evaluate_baselines(own, projection, bundle)
-    for place, search in enumerate(searches):
-        search.evaluate(
-            lengths[place],
-            positions[place],
-            trajectories[place],
-            projection,
-            bundle,
-        )
-
-
-def settle_courses(
-    searches: Sequence[PlanSearch],
-    window: Window,
-    cuts: Sequence[LimitCut],
-    bundle: Bundle,
-) -> None:
-    """Project the courses that are not settled with their schedules, and decide their months."""
-    courses = [(search, course) for search in searches for course in search.unsettled]
-    priced = [
-        (search, Course(search.chosen.plans, search.chosen.guessed, search.cut))
-        for search in searches
-        if search.chosen is not None and search.prices_application
-    ]
-    settled, courses = len(courses), courses + priced
-    if not courses:
-        return
-    borrowed = np.zeros(len(courses))
-    borrowed[settled:] = [search.grid.application for search, _ in priced]
-    projection = project(
-        window,
-        Trajectories(
-            account=np.array([search.account for search, _ in courses]),
-            plans=concatenate_plans([course.plans for _, course in courses]),
-            limits=np.array([course.schedule.limits for _, course in courses]).T,
-            suspended=np.array([course.schedule.suspended for _, course in courses]).T,
-            variation=Variation(np.zeros(len(courses), dtype=np.int64), borrowed),
-        ),
-        cuts,
-        bundle,
-    )
-    decisions = decide_months(
-        [search.cut for search, _ in courses],
-        projection.probabilities,
-        projection.features,
-        bundle,
-    )
-    for trajectory, ((search, course), decided) in enumerate(zip(courses, decisions, strict=True)):
-        if trajectory < settled:
-            course.settle(trajectory, projection, decided)
-        else:
-            search.applied = decided
+        _, position = self._safe.pop()
+        tried = self._tried.get(position)
+        if tried is None:
+            limits = np.full(self._months, self.cut.limit_after)
+            suspended = np.full(self._months, self.cut.suspended)
+            return Course(
+                position,
+                self.grid.rows[position],
+                promises=False,
+                in_force=(limits, suspended),
+            )
+        tried.promises = False
+        tried.is_refused = tried.is_settled and self._refuses(tried)
+        return tried

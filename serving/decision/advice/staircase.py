@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from features.months import add_months, month_index, months_between
 from features.program.evaluate import plain_array
 from features.schema import PRODUCTS
-from features.types import Mask, Vector
+from features.types import Matrix, Rows, Vector
 from features.window import Months
+from serving.decision.advice.ahead import judge
 from serving.decision.bundle import Bundle
 from serving.decision.config.policy import Policy
 from serving.decision.policy.compiled import memory, outcome
@@ -36,7 +37,7 @@ from serving.decision.policy.compiled.months import decide_months as decide_all
 from serving.decision.policy.compiled.numbers import day_number, numbers_of, write_prior
 from serving.decision.policy.outcome import Action
 from serving.decision.policy.prior import Prior
-from serving.decision.policy.restore import lifts_suspension, limit_back, may_step_back
+from serving.decision.policy.restore import may_step_back
 from serving.decision.scoring.score import logit
 
 _ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -67,23 +68,6 @@ class LimitCut:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """The limit in force in each month to come, CNY, and whether nothing may be drawn in it."""
-
-    limits: tuple[float, ...]
-    suspended: tuple[bool, ...]
-
-    def months_like(self, other: Schedule) -> int:
-        """In how many of the first months two schedules of one length are the same."""
-        mine = zip(self.limits, self.suspended, strict=True)
-        others = zip(other.limits, other.suspended, strict=True)
-        for month, (own, another) in enumerate(zip(mine, others, strict=True)):
-            if own != another:
-                return month
-        return len(self.limits)
-
-
-@dataclass(frozen=True, slots=True)
 class Decided:
     """The decisions after each month of a trajectory.
 
@@ -91,13 +75,11 @@ class Decided:
         actions: The decisions, (months,).
         limits: In force after each of them, CNY, (months,).
         suspended: Whether nothing may be drawn after each of them, (months,).
-        schedule: What they put in force, month by month.
     """
 
     actions: tuple[Action, ...]
     limits: tuple[float, ...]
     suspended: tuple[bool, ...]
-    schedule: Schedule
 
     def month_back(self, limit_before: float) -> int | None:
         """The month after which the whole limit is back, 0 = the next; None if it is not.
@@ -122,9 +104,90 @@ class CourseMonths:
     decided: Decided
 
 
-def as_now(cut: LimitCut, months: int) -> Schedule:
-    """The schedule in which the cut stays in force."""
-    return Schedule((cut.limit_after,) * months, (cut.suspended,) * months)
+@dataclass(frozen=True, slots=True)
+class CutNumbers:
+    """Cuts as the compiled loops read them; an account each.
+
+    Attributes:
+        as_of: float64 (months, accounts): the month index of each statement to come.
+        today: As ``as_of``: the day of the decision on it.
+        limit: float64 (accounts,): in force now, CNY.
+        product: int64 (accounts,), positions in :data:`features.schema.PRODUCTS`.
+        priors: float64 (accounts, 12), see :mod:`serving.decision.policy.compiled.memory`.
+    """
+
+    as_of: Months
+    today: Months
+    limit: Vector
+    product: Rows
+    priors: Matrix
+
+
+def numbers_of_cuts(
+    cuts: Sequence[LimitCut],
+    months: int,
+    policy: Policy,
+) -> CutNumbers:
+    """Cuts that a prior and a day are known of, for so many months to come."""
+    days = [_day_numbers(*_first_days(cut, policy), months) for cut in cuts]
+    priors = np.empty((len(cuts), memory.PRIOR_WIDTH))
+    for cut, row in zip(cuts, priors, strict=True):
+        write_prior(_left_by(cut), row)
+    return CutNumbers(
+        as_of=np.array([as_of for as_of, _ in days]).T.copy(),
+        today=np.array([today for _, today in days]).T.copy(),
+        limit=np.array([cut.limit_after for cut in cuts]),
+        product=np.array([PRODUCTS.index(cut.product) for cut in cuts]),
+        priors=priors,
+    )
+
+
+def make_cases(
+    cuts: Sequence[LimitCut], balances: Sequence[float], months: int, policy: Policy
+) -> Matrix:
+    """What the trajectories of accounts are judged by, float64 (accounts, 9).
+
+    See :mod:`serving.decision.advice.ahead.judge`; the mean probability of carrying on is left
+    open, NaN.  ``balances`` are owed now, CNY.
+    """
+    cases = np.full((len(cuts), judge.CASE_WIDTH), np.nan)
+    for cut, balance, case in zip(
+        cuts,
+        balances,
+        cases,
+        strict=True,
+    ):
+        prior = _left_by(cut)
+        case[judge.CUT_OFF_LOG_ODDS] = logit(policy.cut_off(cut.product))
+        case[judge.WHOLE] = cut.limit_before
+        case[judge.LIMIT] = cut.limit_after
+        case[judge.SUSPENDED] = cut.suspended
+        case[judge.BEFORE] = prior.limit_before
+        case[judge.AFTER] = prior.limit_after
+        case[judge.FIRST] = _first_month_back(
+            cut,
+            prior,
+            months,
+            policy,
+        )
+        case[judge.BALANCE] = balance
+    return cases
+
+
+def _first_month_back(
+    cut: LimitCut,
+    prior: Prior,
+    months: int,
+    policy: Policy,
+) -> int:
+    """The first month in which anything may be given back, 0 = the next; ``months`` = none."""
+    if prior.last_cut_on is None:
+        raise ValueError(f"advice: expected a cut in force, got {prior}")
+    _, first = _first_days(cut, policy)
+    for month in range(months):
+        if may_step_back(prior.last_cut_on, add_months(first, month + 1), policy.restore):
+            return month
+    return months
 
 
 def decide_months(
@@ -139,73 +202,57 @@ def decide_months(
     (months, trajectories, features of the catalogue).  The limit of a statement is what the
     decision before it put in force.
     """
-    months, policy = len(features), bundle.policy
-    numbers = numbers_of(policy)
-    days = [_day_numbers(*_first_days(cut, policy), months) for cut in cuts]
-    priors = np.array([_prior_row(_left_by(cut)) for cut in cuts])
-    decided = np.empty((months, len(cuts), outcome.OUT_WIDTH))
+    numbers = numbers_of_cuts(cuts, len(features), bundle.policy)
+    decided = decide_as_numbers(
+        numbers,
+        np.arange(len(cuts)),
+        probability,
+        features,
+        bundle.policy,
+    )
+    by_trajectory = decided.transpose(1, 2, 0).tolist()
+    return [_decided(rows) for rows in by_trajectory]
+
+
+def decide_as_numbers(
+    numbers: CutNumbers,
+    account: Rows,
+    probability: Months,
+    features: NDArray[np.float64],
+    policy: Policy,
+) -> NDArray[np.float64]:
+    """:func:`decide_months` of trajectories of these accounts, int64 (trajectories,).
+
+    Returns float64 (months, trajectories, 6), see
+    :mod:`serving.decision.policy.compiled.outcome`.
+    """
+    decided = np.empty((*probability.shape, outcome.OUT_WIDTH))
     decide_all(
         plain_array(probability),
         plain_array(features),
-        np.array([as_of for as_of, _ in days]).T.copy(),
-        np.array([today for _, today in days]).T.copy(),
-        np.array([cut.limit_after for cut in cuts]),
-        np.array([PRODUCTS.index(cut.product) for cut in cuts]),
-        numbers.arrays,
-        priors,
+        np.take(numbers.as_of, account, axis=1),
+        np.take(numbers.today, account, axis=1),
+        numbers.limit[account],
+        numbers.product[account],
+        numbers_of(policy).arrays,
+        numbers.priors[account],
         decided,
     )
-    by_trajectory = decided.transpose(1, 2, 0).tolist()
-    return [_decided(cut, rows) for cut, rows in zip(cuts, by_trajectory, strict=True)]
+    return decided
 
 
-@lru_cache(maxsize=1024)  # each round of an account decides with the same one
-def _prior_row(prior: Prior) -> Vector:
-    row = np.empty(memory.PRIOR_WIDTH)
-    write_prior(prior, row)
-    return row
+def decided_on(decided: NDArray[np.float64], trajectory: int) -> Decided:
+    """The decisions on one of the trajectories of :func:`decide_as_numbers`."""
+    return _decided(decided[:, trajectory].T.tolist())
 
 
-def _decided(cut: LimitCut, rows: Sequence[Sequence[float]]) -> Decided:
+def _decided(rows: Sequence[Sequence[float]]) -> Decided:
     """The decisions of one trajectory, one row for each place of the compiled outcome."""
-    limits = tuple(rows[outcome.NEW_LIMIT])
-    suspended = tuple(map(bool, rows[outcome.SUSPENDED]))
-    schedule = Schedule(
-        limits=(cut.limit_after, *limits[:-1]),
-        suspended=(cut.suspended, *suspended[:-1]),
-    )
     return Decided(
         actions=tuple(_ACTIONS[int(action)] for action in rows[outcome.ACTION]),
-        limits=limits,
-        suspended=suspended,
-        schedule=schedule,
+        limits=tuple(rows[outcome.NEW_LIMIT]),
+        suspended=tuple(map(bool, rows[outcome.SUSPENDED])),
     )
-
-
-def guess_steps(log_odds: Months, cut: LimitCut, bundle: Bundle) -> tuple[Months, Mask]:
-    """The limit, and whether drawings are stopped, after each decision, without looking at rules.
-
-    ``log_odds`` are (months, trajectories) of one account with the cut in force in all months; so
-    is what comes back.
-    """
-    policy, prior = bundle.policy, _left_by(cut)
-    if prior.last_cut_on is None:
-        raise ValueError(f"advice: expected a cut in force, got {prior}")
-    _, first = _first_days(cut, policy)
-    days = [add_months(first, month + 1) for month in range(len(log_odds))]
-    is_time = np.array([may_step_back(prior.last_cut_on, day, policy.restore) for day in days])
-    below = logit(policy.cut_off(cut.product)) - log_odds
-    lifts = lifts_suspension(below, policy.restore) & is_time[:, None]
-    stopped = np.logical_not(np.logical_or.accumulate(lifts, axis=0)) & cut.suspended
-    back = limit_back(
-        below,
-        np.array(prior.limit_before),
-        np.array(prior.limit_after),
-        policy,
-    )
-    given = np.where(is_time[:, None] & ~stopped, back, cut.limit_after)
-    limits: Months = np.maximum.accumulate(np.maximum(given, cut.limit_after), axis=0)
-    return limits, stopped
 
 
 def _first_days(cut: LimitCut, policy: Policy) -> tuple[datetime.date, datetime.date]:

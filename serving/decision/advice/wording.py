@@ -6,13 +6,13 @@ import datetime
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from features.months import add_months, last_day
 from features.window import HALF_CENT, Window
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.projection import MeanCourse
 from serving.decision.advice.result import AgingOut, FoundPaths, Hardship, PathMonth, PlanPath, Step
 from serving.decision.advice.rollout import Plans
 from serving.decision.advice.staircase import CourseMonths, Decided, LimitCut
@@ -48,13 +48,7 @@ def plan_path(shown: ShownPlan, cut: LimitCut, teller: Teller) -> PlanPath:
     """A plan as it is shown: its steps, and the state after each month."""
     months = shown.months
     back = months.decided.month_back(cut.limit_before) if shown.promises else None
-    path = _path_months(
-        cut,
-        months.paid,
-        months.balance,
-        months.probability,
-        months.decided,
-    )
+    path = _path_months(cut, months.paid, months.balance, months.probability, months.decided)
     return PlanPath(
         steps=plan_steps(shown.plan, teller),
         effort=shown.effort,
@@ -63,17 +57,23 @@ def plan_path(shown: ShownPlan, cut: LimitCut, teller: Teller) -> PlanPath:
     )
 
 
-def carry_on_path(mean: MeanCourse, decided: Decided, cut: LimitCut) -> PlanPath:
-    """Carrying on as it is shown: the mean over the orders in which the habits can come.
+def carry_on_path(
+    paid: Sequence[float],
+    balance: Sequence[float],
+    probability: Sequence[float],
+    decided: Decided,
+    cut: LimitCut,
+) -> PlanPath:
+    """Carrying on as it is shown: the means over the orders in which the habits can come.
 
-    ``decided`` are the decisions on these means.  It promises nothing, because a promise may not
-    depend on good months that no plan asks for.
+    ``decided`` are the decisions on them.  It promises nothing, because a promise may not depend on
+    good months that no plan asks for.
     """
     path = _path_months(
         cut,
-        [round(payment, 2) for payment in mean.paid.tolist()],
-        [round(balance, 2) for balance in mean.balance.tolist()],
-        mean.probability.tolist(),
+        [round(payment, 2) for payment in paid],
+        [round(owed, 2) for owed in balance],
+        probability,
         decided,
     )
     return PlanPath(steps=(), effort=0.0, restored=None, path=path)
@@ -86,20 +86,22 @@ def _path_months(
     probability: Sequence[float],
     decided: Decided,
 ) -> tuple[PathMonth, ...]:
-    months = []
-    for place, action in enumerate(decided.actions):
-        months.append(
-            PathMonth(
-                month=add_months(cut.as_of, place + 1),
-                payment=paid[place],
-                balance=balance[place],
-                probability=probability[place],
-                action=action,
-                limit=decided.limits[place],
-                suspended=decided.suspended[place],
-            )
-        )
+    months = map(
+        PathMonth,
+        _months_after(cut.as_of, len(decided.actions)),
+        paid,
+        balance,
+        probability,
+        decided.actions,
+        decided.limits,
+        decided.suspended,
+    )
     return tuple(months)
+
+
+@lru_cache(maxsize=64)
+def _months_after(as_of: datetime.date, months: int) -> tuple[datetime.date, ...]:
+    return tuple(add_months(as_of, month) for month in range(1, months + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,8 +373,7 @@ def _first_payment_above(
     elsewhere = sum(amount or 0.0 for amount in repaid)
     for month in plan.path:
         payment = month.payment + elsewhere
-        is_to_come = today <= last_day(month.month)
-        if is_to_come and payment > most + HALF_CENT:
+        if payment > most + HALF_CENT and today <= last_day(month.month):
             return payment, month.month
     return None, None
 

@@ -44,24 +44,31 @@ class LeafValues:
     starts: Rows
     values: Vector
 
-    def predict(self, matrix: Matrix) -> Vector:
+    def predict(self, matrix: Matrix, places: Rows | None = None) -> Vector:
         """The raw score of each row of (rows, features), float64 (rows,); NaN = unknown.
 
-        A row gets the same bits whichever other rows are in ``matrix``.
+        A row gets the same bits whichever other rows are in ``matrix``.  ``places`` are the columns
+        of ``matrix`` that have the features, int64 (features,); None = it has them alone, in order.
 
         Raises:
-            ValueError: The matrix has another width.
+            ValueError: The matrix has another width, or another number of features has places.
         """
         layout = self.layout
-        if matrix.ndim != 2 or matrix.shape[1] != layout.features:
+        width = matrix.shape[1] if matrix.ndim == 2 else 0
+        known = width if places is None else len(places)
+        if known != layout.features:
             raise ValueError(f"expected rows of {layout.features} features, got {matrix.shape}")
+        columns = layout.columns
+        if places is not None:
+            columns = columns.copy()
+            columns[:, 0] = places[columns[:, 0]]
         plain = np.require(matrix, np.float64, ["C", "W", "A"])
         out = np.empty(len(plain))
         for block, own in zip(blocks(plain), blocks(out), strict=True):
             patterns = np.empty((len(self.widths), len(block)), np.uint8)
             kernels.find_patterns(
                 block,
-                layout.columns,
+                columns,
                 layout.cuts,
                 layout.cut_starts,
                 self.widths,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.types import Matrix, Vector
+from features.types import Matrix, Rows, Vector
 from serving.decision.scoring import kernels
 from serving.decision.scoring.leaf_values import LeafValues
 from serving.decision.scoring.lightgbm_import import lgb
@@ -180,11 +180,16 @@ def log_odds_of(matrix: Matrix, scorer: Scorer, threads: int = 0) -> Vector:
     return log_odds
 
 
-def log_odds_by_tables(matrix: Matrix, scorer: Scorer) -> Vector:
-    """:func:`log_odds_of` by our own tables: the same bits, a tenth of the time for many rows."""
+def log_odds_by_tables(matrix: Matrix, scorer: Scorer, places: Rows | None = None) -> Vector:
+    """:func:`log_odds_of` by our own tables: the same bits, a tenth of the time for many rows.
+
+    ``places`` are the columns of ``matrix`` that have the model's features, int64 (features,);
+    None = it has them alone, in order.
+    """
     if scorer.leaf_values is None:
-        return log_odds_of(matrix, scorer, threads=1)
-    raw = scorer.leaf_values.predict(matrix)
+        own = matrix if places is None else np.take(matrix, places, axis=1)
+        return log_odds_of(own, scorer, threads=1)
+    raw = scorer.leaf_values.predict(matrix, places)
     log_odds: Vector = scorer.calibration.slope * raw + scorer.calibration.intercept
     return log_odds
 

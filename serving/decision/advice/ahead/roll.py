@@ -7,7 +7,8 @@ the same in NumPy, for all trajectories at once.
 Conventions
 -----------
 ``rolled`` is float64 (stored columns, months + history, trajectories), the newest month first: the
-months to come are filled in from the last one on.  ``habit`` is a row of HABIT_MONTHS months of one
+months to come are filled in from the last one on, and of the history the latest statements are
+there.  ``habit`` is a row of HABIT_MONTHS months of one
 account, the oldest first; its columns are listed at :func:`write_habits`.
 """
 
@@ -242,29 +243,40 @@ def debt_change_of(
 
 
 @compiled
+def write_history(
+    stored: Any,
+    account: Any,
+    rolled: Any,
+    months: int,
+) -> None:
+    """Write the latest statements of each trajectory's account, as many as ``rolled`` has room for.
+
+    ``months`` are those to come, which lie before them.
+    """
+    for column in range(stored.shape[0]):
+        for row in range(rolled.shape[1] - months):
+            statements = stored[column, row]
+            own = rolled[column, months + row]
+            for trajectory in range(len(account)):
+                own[trajectory] = statements[account[trajectory]]
+
+
+@compiled
 def start(
     stored: Any,
     account: int,
-    rolled: Any,
-    trajectory: int,
     terms: Any,
     state: Any,
 ) -> None:
-    """Write an account's history into ``rolled``, and into ``state`` what the next month needs.
+    """Write into ``state``, float64 (3,), what the next month needs of an account.
 
-    ``state`` is float64 (3,): the minimum due, the debt elsewhere and the income, each as far as it
-    is known; a minimum due that a source does not send is what the terms ask for.
+    That is the minimum due, the debt elsewhere and the income, each as far as it is known; a
+    minimum due that a source does not send is what the terms ask for.
     """
-    history = stored.shape[1]
-    months = rolled.shape[1] - history
-    for column in range(stored.shape[0]):
-        for row in range(history):
-            rolled[column, months + row, trajectory] = stored[column, row, account]
-    latest = stored[:, 0, account]
-    uncovered = int(latest[DAYS]) // DAYS_A_MONTH
-    state[0] = latest[DUE]
+    uncovered = int(stored[DAYS, 0, account]) // DAYS_A_MONTH
+    state[0] = stored[DUE, 0, account]
     if np.isnan(state[0]):
-        state[0] = due_of(latest[BALANCE], uncovered, terms)
+        state[0] = due_of(stored[BALANCE, 0, account], uncovered, terms)
     state[1] = last_known(stored, DEBT, account)
     state[2] = last_known(stored, INCOME, account)
 
@@ -344,6 +356,8 @@ def roll_all(  # noqa: PLR0913
 ) -> None:
     """Write trajectories into ``rolled``: the history of their accounts, and the months to come.
 
+    Of the history, as many statements as ``rolled`` has room for: the latest at least.
+
     Args:
         stored: float64 (stored columns, history, accounts), see :class:`features.window.Window`.
         observed: float64 (accounts,): the statements of each account.
@@ -358,12 +372,15 @@ def roll_all(  # noqa: PLR0913
     """
     months = limits.shape[0]
     most = min(HABIT_MONTHS, stored.shape[1])
-    habits, state = np.empty((most, 8)), np.empty(3)
+    habits, first, state = np.empty((most, 8)), np.empty(3), np.empty(3)
+    write_history(stored, account, rolled, months)
     for trajectory in range(len(account)):
         own = account[trajectory]
         if trajectory == 0 or own != account[trajectory - 1]:
             write_habits(stored, own, most, habits)
-        start(stored, own, rolled, trajectory, terms, state)
+            start(stored, own, terms, first)
+        for place in range(len(first)):
+            state[place] = first[place]
         length = min(int(observed[own]), most)
         for month in range(months):
             habit = habits[most - length + (month + rotation[trajectory]) % length]

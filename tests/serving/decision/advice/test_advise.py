@@ -481,7 +481,7 @@ def test_advice_does_not_depend_on_how_many_plans_are_evaluated_first(
     together = pl.concat(cut[:20])
     found = {}
     for first in (1, 7, 40, 1000):
-        monkeypatch.setattr("serving.decision.advice.search.FIRST_PLANS", first)
+        monkeypatch.setattr("serving.decision.advice.rounds.FIRST_PLANS", first)
         found[first] = advise_many(together, strict, when)
     assert found[1] == found[7] == found[40] == found[1000]
     restored = [advice_of(one).plan.restored is not None for one in found[7]]

@@ -73,6 +73,11 @@ def test_log_odds_by_tables_are_those_of_the_model() -> None:
     bundle, rows = read(GOLDEN), golden_rows()
     assert bundle.scorer.leaf_values is not None
     expected = log_odds_of(rows, bundle.scorer, threads=1)
+    # In another order, and among other columns.
+    places = np.arange(rows.shape[1], 0, -1)
+    wide = np.full((len(rows), rows.shape[1] + 1), np.nan)
+    wide[:, places] = rows
+    np.testing.assert_array_equal(log_odds_by_tables(wide, bundle.scorer, places), expected)
     np.testing.assert_array_equal(log_odds_by_tables(rows, bundle.scorer), expected)
     without = replace(bundle.scorer, leaf_values=None)
     np.testing.assert_array_equal(log_odds_by_tables(rows, without), expected)
