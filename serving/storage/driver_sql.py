@@ -109,7 +109,8 @@ class SingleConnection:
     """A connection for single statements, each a transaction of its own."""
 
     def __init__(self, pooled: sa.PoolProxiedConnection, dialect: sa.Dialect) -> None:
-        self._pooled, self._dialect = pooled, dialect
+        self._pooled = pooled
+        self._dialect = dialect
         self._driver: Any = pooled.driver_connection
         self.info = pooled.info
 
@@ -162,15 +163,27 @@ class _PostgresConnection(SingleConnection):
     def _prepare(self, statement: PreparedStatement) -> _Plan:
         sql, parameters = statement.numbered(self._dialect)
         name = next(self._names)
-        self._check(self._pgconn.prepare(name, sql), self._pq.ExecStatus.COMMAND_OK)
+        prepared = self._pgconn.prepare(name, sql)
+        self._check(prepared, self._pq.ExecStatus.COMMAND_OK)
         described = self._pgconn.describe_prepared(name)
         self._check(described, self._pq.ExecStatus.COMMAND_OK)
-        readers = [_reader_of(described.ftype(place)) for place in range(described.nfields)]
-        return _Plan(name, parameters, list(enumerate(readers)))
+        readers = []
+        for column in range(described.nfields):
+            kind = described.ftype(column)
+            readers.append((column, _reader_of(kind)))
+        return _Plan(
+            name,
+            parameters,
+            readers,
+        )
 
     def _execute(self, plan: _Plan, values: Mapping[str, str]) -> list[tuple[Any, ...]]:
         given = [values[name].encode() for name in plan.parameters]
-        result = self._pgconn.exec_prepared(plan.name, given, None, self._pq.Format.BINARY)
+        result = self._pgconn.exec_prepared(
+            plan.name,
+            given,
+            result_format=self._pq.Format.BINARY,
+        )
         self._check(result, self._pq.ExecStatus.TUPLES_OK)
         get = result.get_value
         rows: list[tuple[Any, ...]] = []
@@ -233,7 +246,11 @@ class SingleConnections:
         kind = _PostgresConnection if is_utf8 else SingleConnection
         return kind(pooled, dialect)
 
-    def put_back(self, connection: SingleConnection, idle: deque[SingleConnection]) -> None:
+    def put_back(
+        self,
+        connection: SingleConnection,
+        idle: deque[SingleConnection],
+    ) -> None:
         """Put a connection back, unless all were closed since it was taken."""
         if idle is self._idle:
             idle.append(connection)
@@ -242,9 +259,11 @@ class SingleConnections:
 
     def close(self) -> None:
         """Close those that nobody has; the others are closed when they are put back."""
-        idle, self._idle = self._idle, deque()
+        idle = self._idle
+        self._idle = deque()
         while idle:
-            idle.pop().close()
+            connection = idle.pop()
+            connection.close()
 
 
 def number(name: str, values: Collection[str]) -> dict[str, str]:

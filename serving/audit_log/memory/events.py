@@ -152,11 +152,14 @@ def read_prior(stored: Mapping[str, Any] | None) -> Prior | None:
         return None
     values = dict(stored)
     for name in _DATES:
-        values[name] = _day(values[name])
+        text = values[name]
+        if text is not None:
+            values[name] = datetime.date.fromisoformat(text)
     for name in _AMOUNTS:
         # A whole number in JSON: the id of a decision depends on how it is written.
         values[name] = float(values[name])
-    return Prior(**values | {"decisions": tuple(values["decisions"])})
+    values["decisions"] = tuple(values["decisions"])
+    return Prior(**values)
 
 
 def write_prior(prior: Prior | None) -> bytes:

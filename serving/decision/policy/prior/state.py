@@ -21,10 +21,13 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any
 
+from serving.decision.config.quick_init import quick_init
+
 MOST_DECISIONS = 64  # ids in a prior; of more, the first and the latest are kept
 LARGEST_LOG_ODDS = 100.0  # far beyond those of any probability that differs from 0 and 1
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Prior:
     """What is in force because of earlier decisions.  Amounts in CNY, days on the lender's clock.
@@ -86,11 +89,14 @@ _values_of: Callable[[Prior], tuple[object, ...]] = attrgetter(*Prior.__slots__)
 
 
 def _write_number(value: float) -> str:
-    return float.__repr__(value) if isfinite(value) else json.dumps(value)
+    if not isfinite(value):
+        return json.dumps(value)
+    return float.__repr__(value)
 
 
 def _write_ids(ids: tuple[str, ...]) -> str:
-    return f"[{', '.join(map(encode_basestring_ascii, ids))}]"
+    written = map(encode_basestring_ascii, ids)
+    return f"[{', '.join(written)}]"
 
 
 # The JSON of a value by its type, a day as its text: json.dumps takes four times as long.
