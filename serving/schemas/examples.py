@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-84fd-81c7-f393725f418d",
+    "decision_id": "01a1c4af-86fb-808f-865d-e4a0b4f6dd94",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -197,8 +197,8 @@ ANSWER: dict[str, Any] = {
             "than twice those wanted; from as many strata of log-odds as accounts are wanted "
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
-        "policy": "2026-11.7",
-        "bundle": "a797e57e070cbb2e96b844c1b139d70cbf336e98724bea95702674d900ffaee0",
+        "policy": "2026-11.8",
+        "bundle": "3b7fda79b83b3af87ecf3eb1ef920bf01648f0f938f9b964ea68da15437319e1",
     },
     "notice": {
         "kind": "adverse_action",
@@ -260,8 +260,8 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "a797e57e070cbb2e96b844c1b139d70cbf336e98724bea95702674d900ffaee0",
+        "bundle": "3b7fda79b83b3af87ecf3eb1ef920bf01648f0f938f9b964ea68da15437319e1",
         "reference": "69be9cfb43b7a2f0756707a74323047f31d20998b9085fedc822160ed34b9cca",
-        "policy": "2026-11.7",
+        "policy": "2026-11.8",
     },
 }
