@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
-from pydantic_core import from_json
 
 from serving.audit_log.entry import Entry, Kind, NewEntry, Packed, encode_metadata
 from serving.audit_log.hash_chain import GENESIS, encode_columns, hash_next
@@ -30,6 +29,7 @@ from serving.audit_log.privacy.key_file import Secrets
 from serving.storage.driver_sql import BulkInsert, PreparedStatement
 from serving.storage.tables import entries
 from serving.storage.timestamps import decode_time, encode_time
+from serving.web.models import read_json
 
 data_subject_column = entries.c.person
 metadata_column = entries.c.facts
@@ -205,7 +205,7 @@ class StoredRow:
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
         """The readable metadata, as it is stored."""
-        found: Mapping[str, Any] = from_json(self._columns[metadata_column.name])
+        found: Mapping[str, Any] = read_json(self._columns[metadata_column.name])
         return found
 
     @property
@@ -232,7 +232,7 @@ def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:
         serving.audit_log.privacy.content.ContentError: it was encrypted, and is no content.
     """
     due = row["due"]
-    metadata = from_json(row[metadata_column.name])
+    metadata = read_json(row[metadata_column.name])
     metadata.pop(_IN_FORCE, None)  # ciphertext, of use to the look-up alone
     return Entry(
         seq=row["seq"],

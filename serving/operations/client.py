@@ -130,8 +130,12 @@ def start_service_process(
     log: Path,
     service: str = SERVICE,
     settings: Mapping[str, str] | None = None,
+    seconds_to_start: float = _SECONDS_TO_START,
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Like :func:`start_service`, and also yields the server process."""
+    """Like :func:`start_service`, and also yields the server process.
+
+    It may take `seconds_to_start` until it is ready.
+    """
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", service]
     command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -152,7 +156,7 @@ def start_service_process(
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            if not _wait_until_ready(url, process):
+            if not _wait_until_ready(url, process, seconds_to_start):
                 raise ServiceError(f"the service did not start: {_last_line(log)}")
             yield url, process
         finally:
@@ -196,8 +200,8 @@ def _headers(url: str, key: str | None) -> dict[str, str]:
     return headers
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
-    until = time.monotonic() + _SECONDS_TO_START
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], seconds: float) -> bool:
+    until = time.monotonic() + seconds
     with open_client(url, timeout=1) as client:
         while time.monotonic() < until and process.poll() is None:
             if _is_ready(client, url):

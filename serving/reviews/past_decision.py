@@ -9,7 +9,6 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from features.schema import COLUMNS, StatementError
 from features.statements import Row, Statements, read_rows
@@ -24,6 +23,7 @@ from serving.schemas.decision import Request, read_requests
 from serving.schemas.statement import AS_STORED
 from serving.storage.bundles.held import HeldBundles
 from serving.storage.timestamps import decode_time
+from serving.web.models import read_json
 
 EARLIER = "earlier"  # in the metadata of a decision: the id of the earlier one, if there was one
 _NUMBERS = [column.name for column in COLUMNS if column.kind in ("amount", "whole_number")]
@@ -150,7 +150,7 @@ def _statements_of(decision: Entry) -> Statements:
 
 def _rows_of(decision: Entry) -> list[Row] | None:
     """Return the statements as rows; None if they have other columns than those of today."""
-    stored = from_json(decision.request_body or b"{}")
+    stored = read_json(decision.request_body or b"{}")
     account_id, product = stored["account_id"], stored["product"]
     rows: list[Row] = []
     for statement in stored["statements"]:

@@ -19,10 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic_core import from_json
-
 from serving.audit_log.entry import Entry, Kind, NewEntry
 from serving.schemas.review import UNDER_WAY, Asker, ReviewOutcome, State
+from serving.web.models import read_json
 
 # For a person's answer.  Regulation B and PIPL name no period; GDPR has one month (article 12(3)).
 DAYS_TO_DECIDE = 30
@@ -138,7 +137,7 @@ def decision_in(row: Entry) -> dict[str, Any]:
 
     The answer of the endpoint `advice` contains the decision; other answers are the decision.
     """
-    answer: dict[str, Any] = from_json(row.response_body or b"{}")
+    answer: dict[str, Any] = read_json(row.response_body or b"{}")
     if row.metadata["door"] == "advice":
         answer = answer["decision"]
     return answer

@@ -46,6 +46,9 @@ _SINGLE: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "poolclass": sa.N
 # Rows go to random places of the indexes: with the default of 2 MB a page is read and written again
 # for nearly each of them.  Neither changes what a commit makes sure of.
 _FOR_MANY_ROWS = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 16384")  # kB, pages
+# KiB of each connection that reads. What another connection writes empties it, so it saves little;
+# that of SQLite, 2 MB, fills for hours, which looks like a leak.
+_READERS_CACHE = 256
 _DURABLE_MODES = (("wal", 2), ("truncate", 3))  # SQLite's journal_mode and synchronous
 
 
@@ -97,6 +100,7 @@ class Database:
                 self.engine, self._reads = _sqlite(self.url), _sqlite(self.url)
                 single = _sqlite(self.url, **_SINGLE)
                 for engine in (self._reads, single):
+                    _limit_cache(engine)
                     _limit_queries(engine, self._ending)
             else:
                 query_ms = round(query_seconds * 1000)
@@ -300,6 +304,14 @@ def _sqlite(url: sa.URL, **options: Any) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _limit_cache(engine: sa.Engine) -> None:
+    """Let each connection of a SQLite engine keep few pages in memory."""
+
+    @sa.event.listens_for(engine, "connect")
+    def limit_cache(connection: Any, _: object) -> None:
+        connection.execute(f"PRAGMA cache_size = -{_READERS_CACHE}")
 
 
 def _limit_queries(engine: sa.Engine, ending: threading.Event) -> None:

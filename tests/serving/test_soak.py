@@ -44,8 +44,11 @@ from tests.support.served import AS_DEPLOYED, as_requests
 LOGGER = logging.getLogger("tests.figures")  # pytest --log-cli-level=INFO shows them
 LEAKING = "tests.serving.leaking_service:LimitReduction"
 ANSWERS = ROOT / "tests" / "golden" / "answers"
-RATE = 15.0  # draws a second
 CLIENTS = 4
+RATE = 4.0  # requests a second and client
+# In the first half of the warm-up: every thread and connection that the service may have is used.
+FIRST_RATE = 16.0
+SECONDS_TO_START = 600.0  # on a machine that stands still for some minutes
 HOUR = 3600.0
 
 
@@ -59,6 +62,7 @@ class Soak:
     megabytes_an_hour: float
 
 
+# The first minutes of a service, in which it takes what it then keeps.
 SHORT = Soak(seconds=90, warm_up=30, between=3, megabytes_an_hour=150)
 LONG = Soak(seconds=2 * HOUR, warm_up=600, between=30, megabytes_an_hour=1)
 
@@ -143,10 +147,10 @@ def soak(folder: Path, service: str, plan: Soak) -> list[Sample]:
         terms = keys.KeyTerms(rate=200.0)
         key, _ = keys.create(log.database, log.secrets, "lender", SCOPES, terms)
     settings = AS_DEPLOYED | {"CLEARLINE_DEADLINE": "60"}
-    with start_service_process(folder / "log", service, settings) as (url, supervisor):
-        load = MixedLoad(url, key, golden_accounts())
-        send = lambda number, over: load.send(number, over, RATE / CLIENTS)  # noqa: E731
-        with Clients(CLIENTS, send) as clients:
+    with start_service_process(folder / "log", service, settings, SECONDS_TO_START) as running:
+        url, supervisor = running
+        load = MixedLoad(url, key, golden_accounts(), FIRST_RATE)
+        with Clients(CLIENTS, load.send) as clients:
             samples = take_samples(Processes(supervisor.pid), load, clients, plan)
     write_samples(folder / "samples.jsonl", samples)
     LOGGER.info("%s, sent again: %d", dict(load.statuses), load.interrupted)
@@ -167,6 +171,8 @@ def take_samples(
         with load.paused():
             time.sleep(0.5)  # until the service has closed the connections
             samples.append(processes.sample(time.monotonic() - began))
+        if samples[-1].at > plan.warm_up / 2:
+            load.rate = RATE
         LOGGER.info("%s, %d answers", samples[-1], load.statuses.total())
     return samples
 

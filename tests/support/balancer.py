@@ -1,7 +1,7 @@
 """A reverse proxy in front of several services, as lenders run one: it sends to the ready ones.
 
-It looks at ``/readyz`` of each every 0.2 seconds, sends each request to the next ready one on a
-connection of its own, and does not send a request twice.
+It looks at ``/readyz`` of each every 0.2 seconds by default, sends each request to the next ready
+one on a connection of its own, and does not send a request twice.
 """
 
 from __future__ import annotations
@@ -10,24 +10,35 @@ import asyncio
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from serving.operations.client import free_port
 
 SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS = 600.0  # "hung", also on a machine that stands still for some minutes
 _SECONDS_FOR_A_LOOK = 1.0
 _HEAD_END = b"\r\n\r\n"
 
 
 class Balancer:
-    """Forwards to the ready ones of `urls`, which may be changed while it runs."""
+    """Forwards to the ready ones of some services, which may be replaced while it runs."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self.urls = list(urls)
+    def __init__(self, urls: Sequence[str], between_looks: float) -> None:
+        self._urls = list(urls)
         self.address = f"http://127.0.0.1:{free_port()}"
         self._ready = [True] * len(urls)
+        self._between_looks = between_looks
         self._turns = itertools.count()
+
+    def replace(self, place: int, url: str) -> None:
+        """Send to this service instead of that at the place; returns once it is sent to."""
+        self._urls[place] = url
+        until = time.monotonic() + _SECONDS
+        while not self._ready[place]:
+            assert time.monotonic() < until, "the service was not found ready"
+            time.sleep(self._between_looks / 10)
 
     async def run(self, started: Callable[[asyncio.Task[None]], None]) -> None:
         """Serve and look until the task, which is given to `started`, is cancelled."""
@@ -41,11 +52,11 @@ class Balancer:
     async def _look(self) -> None:
         """Look at the services, again and again."""
         while True:
-            for place in range(len(self.urls)):
+            for place in range(len(self._urls)):
                 is_ready = await self._is_ready(place)
                 # On a busy machine an answer may be late; that is no reason to send elsewhere.
                 self._ready[place] = self._ready[place] if is_ready is None else is_ready
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            await asyncio.sleep(self._between_looks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward the requests of one client until it closes its connection."""
@@ -67,7 +78,7 @@ class Balancer:
         return await self._exchange(ready[next(self._turns) % len(ready)], request)
 
     async def _exchange(self, place: int, request: bytes) -> bytes:
-        host, port = self.urls[place].removeprefix("http://").split(":")
+        host, port = self._urls[place].removeprefix("http://").split(":")
         # The services know the address that they listen on.
         lines = request.split(b"\r\n")
         named = [f"host: {host}:{port}".encode() if _is_host(one) else one for one in lines]
@@ -95,9 +106,11 @@ class Balancer:
 
 
 @contextmanager
-def balance(urls: Sequence[str]) -> Iterator[Balancer]:
+def balance(
+    urls: Sequence[str], between_looks: float = SECONDS_BETWEEN_LOOKS
+) -> Iterator[Balancer]:
     """Run a balancer in front of these services, on a thread."""
-    balancer = Balancer(urls)
+    balancer = Balancer(urls, between_looks)
     tasks: queue.SimpleQueue[asyncio.Task[None]] = queue.SimpleQueue()
 
     def serve() -> None:

@@ -35,10 +35,14 @@ class MixedLoad:
 
     `decided` has the SHA-256 of each decision by its id, `statuses` the number of answers by the
     kind of the request and status, `interrupted` the requests that were sent again because the
-    machine stood still. An answer that is not as expected raises AssertionError.
+    machine stood still. `rate` is that of each client, and may be changed. An answer that is not as
+    expected raises AssertionError.
     """
 
-    def __init__(self, url: str, key: str, accounts: Sequence[tuple[Json, Expected]]) -> None:
+    def __init__(
+        self, url: str, key: str, accounts: Sequence[tuple[Json, Expected]], rate: float
+    ) -> None:
+        self.rate = rate
         self.decided: dict[str, bytes] = {}
         self.statuses: Counter[tuple[str, int]] = Counter()
         self.interrupted = 0
@@ -47,8 +51,8 @@ class MixedLoad:
         self._calm = threading.Condition()
         self._under_way, self._paused = 0, False
 
-    def send(self, seed: int, over: threading.Event, rate: float) -> None:
-        """Send so many requests a second in the mean until it is over."""
+    def send(self, seed: int, over: threading.Event) -> None:
+        """Send as one client, `rate` requests a second in the mean, until it is over."""
         drawn = random.Random(seed)
         kinds = list(_KINDS)
         weights = list(_KINDS.values())
@@ -57,7 +61,7 @@ class MixedLoad:
             base_url=self._url, headers=self._headers, timeout=SECONDS, limits=limits
         ) as client:
             one = _Sender(self, client, drawn)
-            while not over.wait(drawn.expovariate(rate)):
+            while not over.wait(drawn.expovariate(self.rate)):
                 [kind] = drawn.choices(kinds, weights)
                 with self._unless_paused():
                     kind(one)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
-from pydantic_core import from_json
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.api.shadow.challenger import Piece
@@ -34,6 +33,7 @@ from serving.reviews.past_decision import earlier_id
 from serving.storage.bundles.store import resolve, stated_digest
 from serving.storage.settings import SHADOW, read_shadow
 from serving.storage.timestamps import decode_time
+from serving.web.models import read_json
 from serving.web.telemetry.metrics import SHADOW_DECISIONS, SHADOW_DROPPED, SHADOW_RESTARTS
 
 LOGGER = logging.getLogger("clearline.shadow")
@@ -329,7 +329,7 @@ def make_row(decision: Entry, reply: Reply) -> NewEntry:
         caller=decision.caller,
         at=decision.at,
         account=reply.account_id.decode(),
-        metadata={**from_json(reply.metadata), OF: decision.entry_id},
+        metadata={**read_json(reply.metadata), OF: decision.entry_id},
         response_body=reply.content,
         data_subject=decision.data_subject,
     )

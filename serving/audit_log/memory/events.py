@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from features.months import add_months
 from serving.audit_log.entry import Entry, NewEntry
 from serving.decision.policy.prior import Change, Prior, after, after_overturn
+from serving.web.models import read_json
 
 DECIDED_ON = "decided_on"  # in the metadata of an event: its day on the lender's clock
 REVIEW_ON = "review_on"  # and the day of the next look; null = nothing is in force
@@ -35,10 +36,10 @@ class Decided:
     @classmethod
     def read(cls, row: Entry) -> Decided:
         """Parse the row of a decision that was not erased."""
-        answer = from_json(row.response_body or b"{}")
+        answer = read_json(row.response_body or b"{}")
         if row.metadata["door"] == "advice":
             answer = answer["decision"]
-        return cls(row, from_json(row.request_body or b"{}"), answer)
+        return cls(row, read_json(row.request_body or b"{}"), answer)
 
     @property
     def prior(self) -> Prior | None:
@@ -125,12 +126,12 @@ def outcome_change(prior: Prior | None, outcome: Entry | NewEntry, decision: Dec
     """What the outcome of a review puts in force: another limit than ``prior`` has."""
     on = decided_on(outcome)
     before = decision.answer["credit_limit"] if prior is None else prior.limit_in_force
-    notice = from_json(outcome.response_body or b"{}")
+    notice = read_json(outcome.response_body or b"{}")
     if outcome.metadata["outcome"] == "overturn":
         limit = decision.answer["credit_limit"]
         suspended = decision.prior is not None and decision.prior.suspended
     else:
-        limit = from_json(outcome.request_body or b"{}")["new_limit"]
+        limit = read_json(outcome.request_body or b"{}")["new_limit"]
         # Who is given more than the limit that was drawn may draw it.
         suspended = prior is not None and prior.suspended and limit <= prior.limit_in_force
     return Change(

@@ -6,12 +6,11 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic_core import from_json
-
 from serving.audit_log.entry import Entry
 from serving.audit_log.memory.events import Decided, after_outcome, read_prior
 from serving.audit_log.rows import StoredRow
 from serving.decision.policy.prior import Prior, after
+from serving.web.models import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +95,5 @@ def _limits_before(decision: Decided) -> list[tuple[datetime.date, float]]:
 def _remembered(decision: StoredRow, in_force: bytes) -> Memory:
     """The memory after a decision that says what it left in force, without its content."""
     under_review = decision.metadata["action"] == "review"
-    prior = read_prior(from_json(in_force))
+    prior = read_prior(read_json(in_force))
     return Memory(prior, decision.seq, decision.entry_id, under_review)

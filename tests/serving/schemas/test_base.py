@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
 from serving.api.reviews import OPERATIONS
 from serving.schemas import examples
@@ -137,3 +138,13 @@ def test_a_field_repeated_anywhere_is_refused_and_colons_in_texts_are_not(accoun
         assert [fault.message for fault in problem.errors] == ["expected each field once"]
     for place in (objects, objects + 1):
         assert parse(BatchRequest, with_one_field_repeated(batch, place)[0].encode()).accounts
+
+
+def test_values_of_a_request_do_not_stay_in_memory() -> None:
+    body = json.dumps(examples.REQUEST).encode()
+    first, again = parse(Request, body), parse(Request, body)
+    assert first.account_id == again.account_id
+    assert first.account_id is not again.account_id
+    # The control: by default pydantic's parser keeps the strings that it has read.
+    account = json.dumps(first.account_id).encode()
+    assert from_json(account) is from_json(account)
