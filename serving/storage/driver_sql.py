@@ -6,31 +6,18 @@ other decision can run. Errors of the driver are raised as SQLAlchemy's errors, 
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-_MOST_PLANS = 16  # of a connection to PostgreSQL; others are for the driver's cursor to execute
 _MAX_ROWS = 64  # in one statement; PostgreSQL takes at most 65,535 parameters
 _PLACEHOLDERS = {"qmark": "?", "pyformat": "%s"}  # by the driver's paramstyle
 # PostgreSQL sends bytes as hexadecimal text unless it is asked for binary results.
 _CURSOR_OPTIONS: Mapping[str, Mapping[str, Any]] = {"postgresql": {"binary": True}}
-# How a value that PostgreSQL sends in binary is read, by the type's number in its catalogue.
-_READ_INTEGER = partial(int.from_bytes, byteorder="big", signed=True)
-_READERS: Mapping[int, Callable[[bytes], object]] = {
-    17: bytes,  # bytea
-    20: _READ_INTEGER,  # bigint
-    23: _READ_INTEGER,  # integer
-    25: bytes.decode,  # text
-    1043: bytes.decode,  # varchar
-}
 
 
 class PreparedStatement:
@@ -51,7 +38,6 @@ class PreparedStatement:
         self._statement = statement
         # By dialect: the SQL, and the order of its parameters if the driver takes them by position.
         self._compiled: dict[str, tuple[str, Sequence[str] | None]] = {}
-        self._numbered: tuple[bytes, Sequence[str]] | None = None
 
     def rows(
         self,
@@ -74,15 +60,6 @@ class PreparedStatement:
             # Not `cursor.description` first: psycopg describes each column anew for every result.
             return list(cursor.fetchall())
 
-    def numbered(self, dialect: sa.Dialect) -> tuple[bytes, Sequence[str]]:
-        """The SQL as PostgreSQL itself has it, with parameters $1, $2, and their names in order."""
-        if self._numbered is None:
-            make_dialect: Any = type(dialect)
-            own = make_dialect(paramstyle="numeric_dollar")
-            compiled: Any = self._statement.compile(dialect=own)
-            self._numbered = str(compiled).encode(), compiled.positiontup
-        return self._numbered
-
     def _compile(self, dialect: sa.Dialect) -> tuple[str, Sequence[str] | None]:
         known = self._compiled.get(dialect.name)
         if known is not None:
@@ -91,18 +68,6 @@ class PreparedStatement:
         order = compiled.positiontup if compiled.positional else None
         self._compiled[dialect.name] = str(compiled), order
         return self._compiled[dialect.name]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A statement that a connection to PostgreSQL has prepared.
-
-    ``parameters`` are their names in order, ``readers`` the columns with what reads their values.
-    """
-
-    name: bytes
-    parameters: Sequence[str]
-    readers: Sequence[tuple[int, Callable[[bytes], object]]]
 
 
 class SingleConnection:
@@ -125,95 +90,6 @@ class SingleConnection:
     def close(self) -> None:
         """Close it, whatever state it is in."""
         self._pooled.invalidate()
-
-
-class _PostgresConnection(SingleConnection):
-    """Executes by libpq's own calls what it has executed once by the driver's cursor.
-
-    The cursor takes as long as PostgreSQL itself for a short query, and wakes up between sending
-    and reading.
-    """
-
-    def __init__(self, pooled: sa.PoolProxiedConnection, dialect: sa.Dialect) -> None:
-        super().__init__(pooled, dialect)
-        # Not imported: it is installed only where there is a PostgreSQL.
-        self._psycopg = dialect.loaded_dbapi
-        self._pq = self._psycopg.pq
-        self._pgconn = self._driver.pgconn
-        self._plans: dict[PreparedStatement, _Plan | None] = {}  # None: executed once
-        self._names = (f"clearline_{number}".encode() for number in itertools.count())
-
-    def fetch(
-        self,
-        statement: PreparedStatement,
-        values: Mapping[str, str],
-    ) -> list[tuple[Any, ...]]:
-        if statement not in self._plans:
-            if len(self._plans) < _MOST_PLANS:
-                self._plans[statement] = None
-            return super().fetch(statement, values)
-        plan = self._plans[statement]
-        try:
-            if plan is None:
-                plan = self._plans[statement] = self._prepare(statement)
-            return self._execute(plan, values)
-        except self._psycopg.Error as error:
-            raise as_sqlalchemy_error(error, "", self._dialect) from error
-
-    def _prepare(self, statement: PreparedStatement) -> _Plan:
-        sql, parameters = statement.numbered(self._dialect)
-        name = next(self._names)
-        prepared = self._pgconn.prepare(name, sql)
-        self._check(prepared, self._pq.ExecStatus.COMMAND_OK)
-        described = self._pgconn.describe_prepared(name)
-        self._check(described, self._pq.ExecStatus.COMMAND_OK)
-        readers = []
-        for column in range(described.nfields):
-            kind = described.ftype(column)
-            readers.append((column, _reader_of(kind)))
-        return _Plan(
-            name,
-            parameters,
-            readers,
-        )
-
-    def _execute(self, plan: _Plan, values: Mapping[str, str]) -> list[tuple[Any, ...]]:
-        given = [values[name].encode() for name in plan.parameters]
-        result = self._pgconn.exec_prepared(
-            plan.name,
-            given,
-            result_format=self._pq.Format.BINARY,
-        )
-        self._check(result, self._pq.ExecStatus.TUPLES_OK)
-        get = result.get_value
-        rows: list[tuple[Any, ...]] = []
-        for place in range(result.ntuples):
-            row = [
-                None if (value := get(place, column)) is None else read(value)
-                for column, read in plan.readers
-            ]
-            rows.append(tuple(row))
-        return rows
-
-    def _check(self, result: Any, expected: int) -> None:
-        """Raise the driver's error if PostgreSQL did not answer as expected."""
-        if result.status == expected:
-            return
-        message = result.get_error_message()
-        state = result.error_field(self._pq.DiagnosticField.SQLSTATE)
-        if state is None:  # not from PostgreSQL: the connection is lost
-            raise self._psycopg.OperationalError(message)
-        try:
-            kind = self._psycopg.errors.lookup(state.decode())
-        except KeyError:  # an extension's own
-            kind = self._psycopg.DatabaseError
-        raise kind(message)
-
-
-def _reader_of(kind: int) -> Callable[[bytes], object]:
-    if kind not in _READERS:
-        raise TypeError(f"expected a column of the types {sorted(_READERS)}, got the type {kind}")
-    return _READERS[kind]
 
 
 class SingleConnections:
@@ -240,11 +116,7 @@ class SingleConnections:
             pooled = self._engine.raw_connection()
         except dialect.loaded_dbapi.Error as error:
             raise as_sqlalchemy_error(error, "", dialect) from error
-        driver: Any = pooled.driver_connection
-        # Of a database with another encoding the driver knows how to read it.
-        is_utf8 = dialect.name == "postgresql" and driver.info.encoding == "utf-8"
-        kind = _PostgresConnection if is_utf8 else SingleConnection
-        return kind(pooled, dialect)
+        return SingleConnection(pooled, dialect)
 
     def put_back(
         self,

@@ -55,7 +55,6 @@ def test_a_single_statement_returns_what_sqlalchemy_returns_each_time(
     chosen = by_kind.order_by(entries.c.seq)
     statement = PreparedStatement(chosen)
     empty = PreparedStatement(sa.select(sa.literal_column("1")))
-    # Once by the driver's cursor, then as PostgreSQL has prepared it.
     for _ in range(3):
         for value in ("decision", "review", "中文 %s $1 ' \\"):
             with log.database.reading() as connection:
@@ -93,13 +92,6 @@ def test_a_prepared_statement_that_takes_too_long_is_ended(postgres: AuditLog) -
         with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
             database.fetch(statement, {"s": "60"})
         assert database.fetch(statement, {"s": "0"}) == [("",)]
-
-
-def test_a_type_that_nobody_reads_is_refused(postgres: AuditLog) -> None:
-    statement = PreparedStatement(sa.select(sa.func.now()))
-    postgres.database.fetch(statement, {})
-    with pytest.raises(TypeError, match="got the type 1184"):
-        postgres.database.fetch(statement, {})
 
 
 def test_a_connection_that_is_put_back_after_a_close_is_not_taken_again(
