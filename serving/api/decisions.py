@@ -51,6 +51,7 @@ from serving.audit_log.errors import Duplicate, Outdated, Unavailable, Unconfirm
 from serving.audit_log.log import AuditLog
 from serving.audit_log.memory import NOTHING, REVIEW_ON, Memory
 from serving.audit_log.reader import Reader
+from serving.audit_log.rows import pack_ahead
 from serving.auth.request_context import RequestContext
 from serving.auth.work import cost_of
 from serving.decision.bundle import Bundle
@@ -227,7 +228,8 @@ class Decisions:
             with span("decide"):
                 answers = await self._answer_in_pieces(job, recalled)
             key, cost = job.context.caller.key_id, float(len(answers))
-            entries = await self.pool.run(key, cost, lambda: self._rows(job, answers, recalled))
+            prepare = functools.partial(self._packed_rows, job, answers, recalled)
+            entries = await self.pool.run(key, cost, prepare)
         else:
             with self._audit_log.expecting():
                 # Requests that arrived in the same turn of the event loop get here first, so that
@@ -310,6 +312,12 @@ class Decisions:
         for place, answer in enumerate(answers):
             entries += self._entries(job, place, answer, recalled[place])
         return entries
+
+    def _packed_rows(
+        self, job: _Job, answers: Sequence[AnsweredDecision], recalled: Sequence[_Recalled]
+    ) -> list[NewEntry]:
+        """Return the rows, packed here: other decisions would wait for the writer to do it."""
+        return [pack_ahead(entry) for entry in self._rows(job, answers, recalled)]
 
     def _entries(
         self, job: _Job, place: int, answer: AnsweredDecision, recalled: _Recalled

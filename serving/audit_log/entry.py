@@ -67,8 +67,8 @@ class NewEntry:
     # Stored encrypted within the metadata. None = only the bodies say it, as in earlier versions.
     in_force: bytes | None = None
     # The bodies and `in_force`, packed for encryption (see serving.audit_log.privacy.content) where
-    # that was done before, in another process for instance: the three are None then. None = they
-    # are packed when they are stored. Not in the row.
+    # that was done before, on another thread or in another process: the three may be None then.
+    # None = they are packed when they are stored. Not in the row.
     packed: Packed | None = None
     # The `seq` of the account's event that the entry follows from, 0 = there was none: stored only
     # if that is still the newest. None = stored whatever happened to the account. Not in the row.

@@ -15,8 +15,9 @@ import pytest
 from serving.api.answers import Basis, answer_requests
 from serving.api.decisions import Decisions
 from serving.api.submission import Submission
-from serving.audit_log.entry import Entry
+from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.log import AuditLog
+from serving.audit_log.rows import pack_contents
 from serving.auth.caller import Caller
 from serving.decision.bundle import Bundle
 from serving.schemas.base import parse
@@ -66,6 +67,27 @@ def test_the_answer_is_what_is_stored(
         assert row.metadata["action"] == answer["action"]
         assert row.metadata["model"] == answer["model"]
         assert request["account_id"] not in json.dumps(row.metadata)
+
+
+def test_the_writer_need_not_pack_the_rows_of_a_batch(
+    bundle: Bundle,
+    record: AuditLog,
+    requests: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other decisions wait for the writer, and packing takes it most of its time."""
+    appended: list[NewEntry] = []
+    append = record.append
+
+    async def append_seen(new: Sequence[NewEntry], deadline: float) -> list[Entry]:
+        appended.extend(new)
+        return await append(new, deadline)
+
+    monkeypatch.setattr(record, "append", append_seen)
+    asyncio.run(answer_to_batch(Decisions(bundle, record), requests[:3], "key-1"))
+    assert len(appended) >= 3
+    for entry in each(appended):
+        assert entry.packed == pack_contents(replace(entry, packed=None))
 
 
 def test_a_stored_request_gets_the_stored_answer_again(
