@@ -36,7 +36,7 @@ from serving.storage.bundles.active import ActiveFolder, active_folder
 from serving.storage.bundles.store import resolve
 from serving.storage.settings import read_settings
 from tests.golden.remake import BUNDLE
-from tests.support.bundles import DAMAGES, store_damaged, write_variant
+from tests.support.bundles import DAMAGES, delete_stored, store_damaged, write_variant
 from tests.support.clients import Clients
 from tests.support.each import each
 from tests.support.served import AS_DEPLOYED, local_headers
@@ -211,6 +211,7 @@ def swap(running: Running, digests: list[str], swaps: Swaps, activator: Activato
         store_damaged(running.place / f"damaged-{number}", DAMAGES[number % len(DAMAGES)])
         for number in range(swaps.refused)
     ]
+    stored = set(damaged)
     memory = []
     for number in range(swaps.taken):
         digest = digests[number % len(digests)]
@@ -225,6 +226,9 @@ def swap(running: Running, digests: list[str], swaps: Swaps, activator: Activato
             assert running.ask() == digest
         memory.append(running.worker.memory_info().rss // _MB)
     assert damaged == []
+    for digest in each(stored):
+        # Other tests serve the newest stored one.
+        delete_stored(digest)
     return memory
 
 

@@ -21,6 +21,7 @@ from serving.storage.bundles.store import (
     stated_digest,
     stored_models,
 )
+from tests.support.each import each
 from tests.support.paths import GOLDEN
 
 MANIFEST = "manifest.json"
@@ -83,13 +84,14 @@ def store_damaged(folder: Path, kind: str) -> str:
 
 
 def delete_stored(digest: str) -> None:
-    """Delete a stored bundle."""
-    [tag] = [
+    """Delete a stored bundle, however often it was stored."""
+    tags = [
         model.tag
         for model in stored_models()
         if stated_digest(Path(model.path) / BUNDLE_FOLDER) == digest
     ]
-    bentoml.models.delete(tag, _model_store=model_store())
+    for tag in each(tags):
+        bentoml.models.delete(tag, _model_store=model_store())
 
 
 def _sha256(content: bytes) -> str:
