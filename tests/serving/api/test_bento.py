@@ -16,12 +16,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api.bento import DirectEndpoints, answers_errors, input_spec, output_spec
-from serving.auth.caller import LOOPBACK
 from serving.auth.request_context import RequestContext
 from serving.schemas import examples
 from serving.schemas.base import encode
 from serving.schemas.decision import Answer, Request
 from tests.support.each import each
+from tests.support.gated_app import WithCaller
 
 SECONDS = 0.2
 HANGS = "hangs"  # the account whose decision is never made
@@ -44,17 +44,6 @@ class Small:
             raise ValueError("planted")
         headers = {"caller": context.caller.key_id}
         return Response(encode(request), media_type="application/json", headers=headers)
-
-
-class WithCaller:
-    """Takes every client for one on this machine, as the gate does."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state = {**scope.get("state", {}), "caller": LOOPBACK}
-        await self.app({**scope, "state": state}, receive, send)
 
 
 class Counted:
