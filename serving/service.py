@@ -42,6 +42,7 @@ from serving.decision.golden import load
 from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
 from serving.reviews.backlog import read_state
+from serving.reviews.past_decision import OtherProductError
 from serving.reviews.service import Reviews
 from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
 from serving.schemas.base import ApiRequest
@@ -265,6 +266,8 @@ class LimitReduction:
             raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, error.expected, path=path) from None
         except ProductError as error:
             raise self._unknown_products(by_path, error.known) from None
+        except OtherProductError as error:
+            raise self._other_products(by_path, error.recorded) from None
 
     def _unknown_products(self, by_path: Mapping[str, Request], known: tuple[str, ...]) -> ApiError:
         """Return the problem of requests for other products than those of their bundle."""
@@ -273,5 +276,22 @@ class LimitReduction:
             Fault(path=f"{path}.product", message=message)
             for path, request in by_path.items()
             if request.product not in known
+        ]
+        return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+
+    def _other_products(
+        self, by_path: Mapping[str, Request], recorded: Mapping[str, str]
+    ) -> ApiError:
+        """Return the problem of requests for other products than those that are recorded."""
+        faults = [
+            Fault(
+                path=f"{path}.product",
+                message=(
+                    f"expected {recorded[request.account_id]}, as in the earlier decisions on the "
+                    "account, or a request that states its prior"
+                ),
+            )
+            for path, request in by_path.items()
+            if request.account_id in recorded
         ]
         return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)

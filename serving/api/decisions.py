@@ -58,7 +58,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.policy.prior import PriorError, up_to_date
 from serving.decision.policy.since_last import Earlier
 from serving.decision.result import ProductError
-from serving.reviews.past_decision import earlier_of
+from serving.reviews.past_decision import earlier_of_requests
 from serving.reviews.workflow import review_by_policy
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Request
@@ -251,9 +251,9 @@ class Decisions:
         tenant = job.context.caller.tenant
         accounts = [one.account_id for one in job.requests]
 
-        def read(reader: Reader) -> tuple[dict[str, Memory], dict[str, Earlier | None]]:
+        def read(reader: Reader) -> tuple[dict[str, Memory], dict[str, Earlier]]:
             memories, latest = reader.memories_and_latest(tenant, accounts)
-            return memories, {name: earlier_of(row.entry) for name, row in latest.items()}
+            return memories, earlier_of_requests(job.requests, memories, latest)
 
         # Off the event loop, which 100 decisions decrypted and parsed would hold for 20 ms.
         memories, earlier = await self._audit_log.read(read, "decisions")

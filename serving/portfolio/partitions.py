@@ -38,6 +38,7 @@ _LARGEST_COUNT = 2**31 - 1
 _AMOUNTS = [column.name for column in COLUMNS if column.kind == "amount"]
 _WHOLE_NUMBERS = [column.name for column in COLUMNS if column.kind == "whole_number"]
 _PRODUCT_RULE = f"product is {' or '.join(PRODUCTS)}"
+_RECORDED_PRODUCT_RULE = "product is that of the earlier decisions in the audit log"
 _MONTH_RULE = "no month is in the future"
 
 
@@ -159,6 +160,15 @@ def breaches_of_run(block: pl.DataFrame, today: datetime.date) -> pl.DataFrame:
         block.filter(is_broken).select("account_id", "month", rule=pl.lit(rule))
         for rule, is_broken in named.items()
     )
+
+
+def breaches_of_product(block: pl.DataFrame) -> pl.DataFrame:
+    """The same table for accounts with another product than recorded: one row each, the last month.
+
+    ``block`` has their statements alone.
+    """
+    months = block.group_by("account_id", maintain_order=True).agg(pl.col("month").max())
+    return months.with_columns(rule=pl.lit(_RECORDED_PRODUCT_RULE))
 
 
 def refuse_breaches(breaches: pl.DataFrame) -> None:

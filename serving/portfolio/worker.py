@@ -31,6 +31,7 @@ from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.partitions import (
     Partition,
+    breaches_of_product,
     breaches_of_run,
     digest_of,
     read_blocks,
@@ -40,11 +41,12 @@ from serving.portfolio.recorded.entries import entries_table
 from serving.portfolio.recorded.keeps import keeps_of, keeps_root
 from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.totals import Totals
+from serving.reviews.past_decision import OtherProductError
 
 # The folder of the notes, within that of the decisions: readers of Parquet skip such names.
 NOTES = "_partitions"
 _UNFINISHED = ".unfinished"
-_REFUSALS = (StatementError, PriorError, ProductError, PortfolioError)
+_REFUSALS = (StatementError, PriorError, ProductError, OtherProductError, PortfolioError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,10 @@ class Decider:
         faults: list[pl.DataFrame] = []
         totals = Totals()
         for block in self._sound_blocks(partition, faults):
-            read = read_table(block)
-            past = NO_PAST if self._past is None else self._past.of(read)
+            found = self._with_past(block, faults)
+            if found is None:
+                continue
+            read, past = found
             decided = decide_block(read, self._basis, past)
             part = f".{len(done.decisions) + 1}" if done.decisions else ""
             name = f"{partition.name}{part}.parquet"
@@ -168,6 +172,29 @@ class Decider:
             with whole_file(rejects_file(partition.name, folder)) as file:
                 breaches.write_csv(file)
         return replace(done, set_aside=set_aside, totals=totals)
+
+    def _with_past(
+        self,
+        block: pl.DataFrame,
+        faults: list[pl.DataFrame],
+    ) -> tuple[Statements, Past] | None:
+        """The statements of a block, and what the audit log has of its accounts.
+
+        Where faults are set aside, accounts with another product than there are added to
+        ``faults``; None if no account is left.
+        """
+        read = read_table(block)
+        if self._past is None:
+            return read, NO_PAST
+        try:
+            return read, self._past.of(read)
+        except OtherProductError as error:
+            if self._order.rejects is None:
+                raise
+            is_other = pl.col("account_id").is_in(list(error.recorded))
+        faults.append(breaches_of_product(block.filter(is_other)))
+        sound = block.filter(~is_other)
+        return None if sound.is_empty() else self._with_past(sound, faults)
 
     def _prepare_record(
         self,

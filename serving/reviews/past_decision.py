@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from features.schema import COLUMNS, StatementError
 from features.statements import Row, Statements, read_rows
 from serving.audit_log.entry import Entry
+from serving.audit_log.memory import NOTHING, Memory, product_of
+from serving.audit_log.rows import StoredRow
 from serving.decision.bundle import Bundle
 from serving.decision.policy.prior import PriorError
 from serving.decision.policy.since_last import Earlier
@@ -47,6 +49,21 @@ class AnswerAgain(Protocol):
     ) -> bytes:
         """Return the bytes of the answer, with the full vector if wanted."""
         ...
+
+
+class OtherProductError(ValueError):
+    """Accounts come with another product than that of their earlier decisions.
+
+    ``recorded`` is the product of the earlier decisions, by account.
+    """
+
+    def __init__(self, products: Mapping[str, str], recorded: Mapping[str, str]) -> None:
+        first, *others = recorded
+        super().__init__(
+            f"product of account {first}: expected {recorded[first]}, that of its earlier "
+            f"decisions, got {products[first]}; and {len(others)} more"
+        )
+        self.recorded = recorded
 
 
 def past_bundle(decision: Entry, bundles: HeldBundles) -> Bundle:
@@ -87,6 +104,60 @@ def earlier_of(decision: Entry | None) -> Earlier | None:
         cut_off=float(answer["cut_off"]),
         statements=statements,
     )
+
+
+def earlier_by_account(
+    products: Mapping[str, str],
+    latest: Mapping[str, StoredRow],
+) -> dict[str, Earlier]:
+    """Return the earlier decisions on accounts, of which `products` has the product of each.
+
+    One on another product cannot be compared, and is left out.
+    """
+    found: dict[str, Earlier] = {}
+    for account, row in latest.items():
+        decision = row.entry
+        if product_of(decision.metadata) not in (None, products[account]):
+            continue
+        earlier = earlier_of(decision)
+        if earlier is not None:
+            found[account] = earlier
+    return found
+
+
+def earlier_of_requests(
+    requests: Sequence[Request],
+    memories: Mapping[str, Memory],
+    latest: Mapping[str, StoredRow],
+) -> dict[str, Earlier]:
+    """Return :func:`earlier_by_account` of requests.
+
+    Raises :class:`OtherProductError` for accounts that would get the prior of another product. A
+    request that states its prior gets none.
+    """
+    recalling = {one.account_id: one.product for one in requests if not one.states_prior}
+    recorded = other_products(recalling, memories, latest)
+    if recorded:
+        raise OtherProductError(recalling, recorded)
+    products = {one.account_id: one.product for one in requests}
+    return earlier_by_account(products, latest)
+
+
+def other_products(
+    products: Mapping[str, str],
+    memories: Mapping[str, Memory],
+    latest: Mapping[str, StoredRow],
+) -> dict[str, str]:
+    """Return the recorded products of accounts that come with another one, by account.
+
+    `products` are those that they come with. A row that does not say its product contradicts none.
+    """
+    recorded: dict[str, str] = {}
+    for account, product in products.items():
+        found = _recorded_product(memories.get(account, NOTHING), latest.get(account))
+        if found is not None and found != product:
+            recorded[account] = found
+    return recorded
 
 
 def full_vector_of(
@@ -134,6 +205,13 @@ def full_vector_of(
         raise conflict("the recorded statements have another score today, so another vector")
     computed: dict[str, Any] = again["detail"]
     return computed
+
+
+def _recorded_product(memory: Memory, latest: StoredRow | None) -> str | None:
+    """Return the product of what is in force, or else of the latest decision; None = unknown."""
+    if memory.prior is not None and memory.product is not None:
+        return memory.product
+    return None if latest is None else product_of(latest.entry.metadata)
 
 
 def _statements_of(decision: Entry) -> Statements:

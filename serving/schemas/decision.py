@@ -106,7 +106,15 @@ class Request(ApiRequest):
         *matching_text(ACCOUNT_ID_PATTERN, f"expected {ACCOUNT_ID_FORM}"),
         Field(max_length=LONGEST_ACCOUNT_ID, description="the lender's name for the account"),
     ]
-    product: Annotated[Product, Field(description="what the limit is for")]
+    product: Annotated[
+        Product,
+        Field(
+            description=(
+                "what the limit is for; that of the earlier decisions on the account, unless the "
+                "request states a prior"
+            )
+        ),
+    ]
     currency: Annotated[Literal["CNY"], Field(description="of all amounts")]
     statements: StatementList
     prior: Annotated[

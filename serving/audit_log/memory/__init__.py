@@ -16,6 +16,7 @@ from serving.audit_log.memory.events import (
     after_outcome,
     decided_on,
     outcome_change,
+    product_of,
     read_prior,
     write_prior,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "find_past",
     "newest_events",
     "outcome_change",
+    "product_of",
     "read_prior",
     "recall",
     "write_prior",

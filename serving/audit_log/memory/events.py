@@ -168,6 +168,12 @@ def write_prior(prior: Prior | None) -> bytes:
     return to_json(prior)
 
 
+def product_of(metadata: Mapping[str, Any]) -> str | None:
+    """The product of a decision, by the metadata of its row; None = the row does not say it."""
+    product: str | None = metadata.get("product")
+    return product
+
+
 def decided_on(row: Entry | NewEntry) -> datetime.date:
     """The day of an event on the lender's clock; in rows of earlier versions that of UTC."""
     return _day(row.metadata.get(DECIDED_ON)) or row.at.date()

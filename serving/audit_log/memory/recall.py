@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from serving.audit_log.entry import Entry
-from serving.audit_log.memory.events import Decided, after_outcome, read_prior
+from serving.audit_log.memory.events import Decided, after_outcome, product_of, read_prior
 from serving.audit_log.rows import StoredRow
 from serving.decision.policy.prior import Prior, after
 from serving.web.models import read_json
@@ -20,14 +20,16 @@ class Memory:
     ``prior`` is None if nothing is in force. ``newest_event`` is the ``seq`` of the newest event
     that the prior follows from, 0 = there is none. ``newest_decision`` is the id of the newest
     event that is a decision; None = there is none. ``under_review``: it refers the account to a
-    person, who has not answered. ``limits`` are those that the events announced, in CNY, each with
-    its first day, in the order of the events; empty if they were not read.
+    person, who has not answered. ``product`` is that of this decision; None = no row says it.
+    ``limits`` are those that the events announced, in CNY, each with its first day, in the order of
+    the events; empty if they were not read.
     """
 
     prior: Prior | None = None
     newest_event: int = 0
     newest_decision: str | None = None
     under_review: bool = False
+    product: str | None = None
     limits: tuple[tuple[datetime.date, float], ...] = field(default=(), compare=False)
 
     def limit_on(self, day: datetime.date) -> float | None:
@@ -75,8 +77,14 @@ def recall(
         return Memory(prior, rows[-1].seq)
     newest_id = newest.row.entry_id
     answered = any(row.kind == "resolution" and row.subject == newest_id for row in rows)
-    under_review = newest.refers and not answered
-    return Memory(prior, rows[-1].seq, newest_id, under_review, tuple(limits))
+    return Memory(
+        prior=prior,
+        newest_event=rows[-1].seq,
+        newest_decision=newest_id,
+        under_review=newest.refers and not answered,
+        product=product_of(newest.row.metadata),
+        limits=tuple(limits),
+    )
 
 
 def _limits_before(decision: Decided) -> list[tuple[datetime.date, float]]:
@@ -94,6 +102,11 @@ def _limits_before(decision: Decided) -> list[tuple[datetime.date, float]]:
 
 def _remembered(decision: StoredRow, in_force: bytes) -> Memory:
     """The memory after a decision that says what it left in force, without its content."""
-    under_review = decision.metadata["action"] == "review"
-    prior = read_prior(read_json(in_force))
-    return Memory(prior, decision.seq, decision.entry_id, under_review)
+    metadata = decision.metadata
+    return Memory(
+        prior=read_prior(read_json(in_force)),
+        newest_event=decision.seq,
+        newest_decision=decision.entry_id,
+        under_review=metadata["action"] == "review",
+        product=product_of(metadata),
+    )

@@ -6,9 +6,10 @@ from features.statements import Statements
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.decision.policy.prior import up_to_date
+from serving.decision.policy.since_last import Earlier
 from serving.portfolio.block import Past
 from serving.portfolio.recorded.failures import name_failures
-from serving.reviews.past_decision import earlier_of
+from serving.reviews.past_decision import OtherProductError, earlier_by_account, other_products
 from serving.storage.database import COMMAND_SECONDS, open_database
 from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
@@ -46,6 +47,7 @@ class RecordedPast:
 
         Raises:
             StorageError: The audit log cannot be read.
+            OtherProductError: Accounts have another product than their earlier decisions.
         """
         with name_failures(self._database):
             return self._of(statements)
@@ -54,10 +56,15 @@ class RecordedPast:
         names = statements.account_ids
         limits = statements.window.now("credit_limit").tolist()
         latest_statement = dict(zip(names, zip(statements.as_of, limits, strict=True), strict=True))
-        priors, decisions, newest, ended = {}, {}, {}, set()
+        products = dict(zip(names, statements.products, strict=True))
+        recorded: dict[str, str] = {}
+        decisions: dict[str, Earlier] = {}
+        priors, newest, ended = {}, {}, set()
         for first in range(0, len(names), _ACCOUNTS_A_QUERY):
             some = names[first : first + _ACCOUNTS_A_QUERY]
             memories, latest = self._reader.memories_and_latest(self._tenant, some)
+            own = {name: products[name] for name in some}
+            recorded |= other_products(own, memories, latest)
             for name, memory in memories.items():
                 newest[name] = memory.newest_event
                 prior = up_to_date(memory.prior, *latest_statement[name])
@@ -66,8 +73,7 @@ class RecordedPast:
                 had_cut = memory.prior is not None and memory.prior.cuts
                 if had_cut and (prior is None or not prior.cuts):
                     ended.add(name)
-            for name, row in latest.items():
-                earlier = earlier_of(row.entry)
-                if earlier is not None:
-                    decisions[name] = earlier
+            decisions |= earlier_by_account(products, latest)
+        if recorded:
+            raise OtherProductError(products, recorded)
         return Past(priors, decisions, newest, ended)

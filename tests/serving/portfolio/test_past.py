@@ -13,6 +13,7 @@ import pytest
 from serving.api.decisions import Decisions
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
+from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
 from serving.portfolio.run import run
 from serving.storage.errors import StorageError
@@ -83,3 +84,49 @@ def test_without_an_audit_log_there_is_nothing_to_look_up(
         run(by_two)
     assert not (tmp_path / "nowhere").exists()
     assert not order.decisions.exists()
+
+
+def test_an_account_with_another_product_than_recorded_is_refused_or_set_aside(
+    windows: pl.DataFrame, bundle: Bundle, bundle_folder: Path, tmp_path: Path
+) -> None:
+    names = windows["account_id"].unique(maintain_order=True)[:4].to_list()
+    statements = windows.filter(pl.col("account_id").is_in(names))
+    settings = settings_in(tmp_path)
+    audit_log = AuditLog(settings)
+    asked(Decisions(bundle, audit_log, lambda: checks.WHEN), statements, "before")
+    audit_log.close()
+    changed = pl.col("account_id").is_in(names[:2])
+    is_pay_later = pl.col("product") == "pay_later"
+    other = pl.when(is_pay_later).then(pl.lit("cash_loan")).otherwise(pl.lit("pay_later"))
+    product = pl.when(changed).then(other).otherwise(pl.col("product").cast(pl.String))
+    file = tmp_path / "all.parquet"
+    statements.with_columns(product.alias("product")).write_parquet(file)
+
+    order = Order(file, tmp_path / "out", bundle_folder, LATER)
+    recorded = dataclasses.replace(order, record=settings, tenant=LENDER.tenant)
+    with pytest.raises(PortfolioError) as caught:
+        run(recorded)
+    text = str(caught.value)
+    assert str(file) in text
+    assert "that of its earlier decisions, got" in text
+    assert "and 1 more" in text
+
+    rejects = tmp_path / "rejects.csv"
+    apart = dataclasses.replace(recorded, decisions=tmp_path / "apart", rejects=rejects)
+    assert run(apart).set_aside == 2
+    rule = "product is that of the earlier decisions in the audit log"
+    last = statements.group_by("account_id").agg(pl.col("month").max())
+    expected = {(name, str(month), rule) for name, month in last.iter_rows() if name in names[:2]}
+    assert set(pl.read_csv(rejects, infer_schema=False).iter_rows()) == expected
+    decided = pl.read_parquet(apart.decisions / "all.parquet")
+    assert decided["account_id"].to_list() == sorted(names[2:])
+
+    # All accounts of a file, and the control: without the record there is nothing to contradict.
+    pl.read_parquet(file).filter(changed).write_parquet(file)
+    nothing = dataclasses.replace(
+        apart, decisions=tmp_path / "nothing", rejects=tmp_path / "all.csv"
+    )
+    result = run(nothing)
+    assert (result.set_aside, result.totals.accounts) == (2, 0)
+    without = dataclasses.replace(order, decisions=tmp_path / "without")
+    assert run(without).totals.accounts == 2
