@@ -18,7 +18,13 @@ import sqlalchemy as sa
 
 from serving.operations.serve.deliver.deliverer import Deliverer, deliver
 from serving.operations.serve.deliver.endpoints import SECRET_PREFIX, Endpoint, read_endpoints
-from serving.operations.serve.deliver.outbox import Outbox, forget, prune, register
+from serving.operations.serve.deliver.outbox import (
+    Outbox,
+    check_tenants,
+    forget,
+    prune,
+    register,
+)
 from serving.operations.serve.deliver.sender import Sender
 from serving.storage.database import Database, open_database
 from serving.storage.errors import StorageError
@@ -114,6 +120,7 @@ def _lock_server(database: Database) -> Iterator[DelivererLock]:
 
 
 def _register(database: Database, endpoints: Sequence[Endpoint]) -> None:
+    check_tenants(database, endpoints)
     for name in register(database, endpoints):
         print(f"new     {name}: it gets the events from now on", file=sys.stderr)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from serving.auth.caller import LOOPBACK
 from serving.operations.serve.deliver.endpoints import Endpoint
 from serving.operations.serve.deliver.message import Message
 from serving.operations.serve.deliver.schedule import Event
@@ -26,6 +27,8 @@ ROWS_PER_DELETE = 500
 
 # Both databases take the same text.
 _KNOWN = sa.text("SELECT name, tenant, takes_keeps FROM event_endpoints")
+_HAS_ROW = sa.text("SELECT 1 FROM entries WHERE tenant = :tenant LIMIT 1")
+_TENANTS = sa.text("SELECT DISTINCT tenant FROM entries ORDER BY tenant")
 _NEWEST_ROW = sa.text("SELECT coalesce(max(seq), 0) FROM entries")
 _ADD = sa.text(
     "INSERT INTO event_endpoints (name, tenant, kinds, takes_keeps, done) "
@@ -275,6 +278,29 @@ def _prune_endpoint(connection: sa.Connection, name: str, before: str) -> int:
         connection.execute(_DELETE_DELIVERY, event | {"name": name})
         connection.execute(_DELETE_EVENT, event)
     return len(old)
+
+
+def check_tenants(database: Database, endpoints: Sequence[Endpoint]) -> None:
+    """Raise StorageError if an endpoint that is new names a tenant without rows.
+
+    An API key is a row of its tenant. An audit log without a row says nothing, and a service
+    without API keys answers for a tenant of its own.
+    """
+    with database.reading() as connection:
+        known = {row.name for row in connection.execute(_KNOWN)}
+        for endpoint in endpoints:
+            tenant = {"tenant": endpoint.tenant}
+            if endpoint.name in known or endpoint.tenant == LOOPBACK.tenant:
+                continue
+            if connection.scalar(_HAS_ROW, tenant) is not None:
+                continue
+            # All rows are read: only where the command ends with it.
+            tenants = list(connection.scalars(_TENANTS))
+            if tenants:
+                raise StorageError(
+                    f"endpoint {endpoint.name!r}: expected a tenant of the audit log, one of "
+                    f"{tenants}, got {endpoint.tenant!r}"
+                )
 
 
 def _check_known(name: str, tenant: str, named: dict[str, Endpoint]) -> None:

@@ -240,6 +240,22 @@ def test_an_endpoint_that_is_left_out_is_not_forgotten_by_accident(record: Audit
         forget(record.database, "other")
 
 
+def test_a_new_endpoint_of_a_tenant_without_rows_is_refused(
+    record: AuditLog, stored: Path, at_hand: StorageSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_app(stored) as port:
+        write_endpoints(at_hand, port, "lendr")
+        cut(record, ["a"])
+        cut(record, ["a"], tenant="bank")
+        assert main(["deliver", "--once"]) == 2
+        expected = "one of ['bank', 'lender'], got 'lendr'"
+        assert expected in capsys.readouterr().err
+        # Nothing was registered, so that the mended file is no other tenant's.
+        write_endpoints(at_hand, port, "lender")
+        assert main(["deliver", "--once"]) == 0
+        assert "new     app" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("database", ["record", "postgres"])
 def test_one_process_delivers_at_a_time(database: str, request: pytest.FixtureRequest) -> None:
     log: AuditLog = request.getfixturevalue(database)
