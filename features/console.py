@@ -1,4 +1,4 @@
-"""What a command prints, and the names and reasons that it takes."""
+"""What a command prints, the names and reasons that it takes, and options that it would not use."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import argparse
 import io
 import sys
 import unicodedata
+from collections.abc import Iterable
 
 # Control characters, surrogates, line and paragraph separators: a terminal obeys some of them.
 _NOT_ON_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+class OptionError(ValueError):
+    """An option of a command that the command would not use."""
 
 
 def use_utf8() -> None:
@@ -35,3 +40,20 @@ def parse_line(text: str) -> str:
             f"expected one line without control characters, got {text!r}"
         )
     return text
+
+
+def refuse_options(options: argparse.Namespace, names: Iterable[str], expected: str) -> None:
+    """Refuse options that were given and would be ignored.
+
+    Args:
+        options: Of a command; ``parser`` is that of the command.
+        names: Attributes of ``options``.  One that has its default was not given.
+        expected: What the message says of the option, such as "expected --out too".
+
+    Raises:
+        OptionError: The first one that was given.
+    """
+    parser: argparse.ArgumentParser = options.parser
+    for name in names:
+        if getattr(options, name) != parser.get_default(name):
+            raise OptionError(f"--{name.replace('_', '-')}: {expected}")

@@ -322,10 +322,13 @@ def _add_erase(commands: Any) -> None:
     erase.add_argument(
         "--years",
         type=int,
-        help="retention period (default: CLEARLINE_RETENTION_YEARS, or the legal minimum)",
+        help="with --expired: retention period (default: CLEARLINE_RETENTION_YEARS, or the legal "
+        "minimum)",
     )
     erase.add_argument(
-        "--force", action="store_true", help="allow less than the legal minimum; needs --why"
+        "--force",
+        action="store_true",
+        help="with --expired: allow less than the legal minimum; needs --why",
     )
     erase.add_argument(
         "--yes",

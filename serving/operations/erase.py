@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from features.console import refuse_options
 from serving.audit_log.privacy.erasure import (
     RETENTION_YEARS,
     Erased,
@@ -36,6 +37,7 @@ RETENTION_VARIABLE = "CLEARLINE_RETENTION_YEARS"
 MAX_SILENCE = datetime.timedelta(days=1)  # between the newest row and the clock
 SECONDS_FOR_READERS = 5.0
 MAX_HELD = 20  # data subjects with a hold that are named
+_OF_EXPIRED = ("years", "force", "max_share", "trust_clock", "yes")  # options of --expired alone
 _HOW_TO_ERASE_ALL_THE_SAME = 'to erase all the same, say why with --hold-over "..."'
 
 
@@ -45,6 +47,9 @@ def erase_data_subjects(options: argparse.Namespace) -> int:
     Returns 1 if a deleted key may still be in the write-ahead log, or if a data subject past the
     retention period has a hold and is left out.
     """
+    if options.account is not None and not options.expired:
+        expected = "expected --expired too; an account is erased alone, and whatever its age"
+        refuse_options(options, _OF_EXPIRED, expected)
     years = _retention_years() if options.years is None else options.years
     check_retention(years, options.force, options.why)
     _check_options(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bentoml.exceptions import BentoMLException
 
+from features.console import OptionError
 from features.schema import StatementError
 from serving.auth.keys import KeyRefused
 from serving.decision.bundle import BundleError
@@ -40,6 +41,7 @@ USER_ERRORS = (
     NotActivated,
     NothingDone,
     OSError,
+    OptionError,
     PackError,
     PortfolioError,
     ProductError,

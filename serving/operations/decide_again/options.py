@@ -16,11 +16,14 @@ _AGAIN = "serving.operations.decide_again.commands"
 def add_command(
     commands: Any, name: str, run: tuple[str, str], description: str
 ) -> argparse.ArgumentParser:
-    """Add a command; ``run`` is the module and the name of its function."""
+    """Add a command; ``run`` is the module and the name of its function.
+
+    Its options have the parser too, which knows their defaults.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=description, description=description
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

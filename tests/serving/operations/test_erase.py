@@ -86,6 +86,26 @@ def test_the_command_refuses_incomplete_options(
     assert "--force and --why" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("--years", "5"), ("--force",), ("--max-share", "0.5"), ("--trust-clock",), ("--yes",)],
+)
+def test_an_option_of_the_expired_is_refused_with_an_account(
+    record: AuditLog,
+    fill: Fill,
+    at_hand: StorageSettings,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, ...],
+) -> None:
+    fill(6)
+    asked = ["erase", "--tenant", "lender", "--account", "acct-5", *BY]
+    status, _, err = run(capsys, [*asked, *option])
+    assert status == 2
+    assert err.startswith(f"{option[0]}: expected --expired too; an account is erased alone")
+    assert erased_rows(record) == 0
+    assert run(capsys, asked)[0] == 0
+
+
 def test_expired_customers_are_shown_first_and_erased_with_yes(
     record: AuditLog, at_hand: StorageSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
