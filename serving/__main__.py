@@ -370,7 +370,9 @@ def _add_export(commands: Any) -> None:
         metavar="FILE",
         help="a new file (default: stdout)",
     )
-    export.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    export.add_argument(
+        "--overwrite", action="store_true", help="with --out: replace a file that exists"
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from sqlalchemy.exc import DBAPIError
 
+from features.console import refuse_options
 from serving.audit_log import checkpoints
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.record_secrets import open_secrets
@@ -129,6 +130,8 @@ def report_text(report: VerificationReport) -> str:
 
 def export_decisions(options: argparse.Namespace) -> int:
     """Write the decisions of a period as JSON lines; returns 1 if any content is left out."""
+    if options.out is None:
+        refuse_options(options, ("overwrite",), "expected --out too")
     since, until = period(options.since, options.until)
     erased = 0
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from features.console import refuse_options
 from serving.auth import keys
 from serving.auth.keys import Key, KeyTerms
 from serving.decision.bundle import read
@@ -31,6 +32,9 @@ def pack_model(options: argparse.Namespace) -> None:
     """Store a registered model, or the bundle in a folder, and build a Bento of it."""
     force = options.force
     check_reason(force)
+    if options.bundle:
+        expected = "expected none with --bundle, which is in no registry"
+        refuse_options(options, ("tracking_uri",), expected)
     if options.bundle and force is None:
         # A reason would not make a bundle of a folder that holds none.
         read(options.bundle)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from features.console import refuse_options
 from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.reader import Reader
 from serving.decision.golden import load
@@ -26,6 +27,9 @@ def replay_decisions(options: argparse.Namespace) -> int:
     days = period(options.since, options.until)
     if options.decision is not None and days != (None, None):
         raise StorageError("expected --decision, or --since and --until, got both")
+    if options.decision is not None:
+        expected = "expected none with --decision, which is answered and not the challenger's"
+        refuse_options(options, ("shadow",), expected)
     folders = _bundle_folders(options.bundle)
     kinds: tuple[Kind, ...] = ("decision", "shadow") if options.shadow else ("decision",)
     with open_audit_log() as log:
@@ -48,8 +52,7 @@ def backfill_decisions(options: argparse.Namespace) -> int:
     Returns 1 if there was none, or if any was left out or not attributed.
     """
     days = period(options.since, options.until)
-    if options.out is not None:
-        check_suffix(options.out)
+    _check_out(options)
     folders = _bundle_folders(options.old)
     new = load(_find_bundle(options.bundle))
     with open_audit_log() as log:
@@ -77,8 +80,7 @@ def compare_shadow_decisions(options: argparse.Namespace) -> int:
     Returns 1 if there was none, or if any was left out or not attributed.
     """
     days = period(options.since, options.until)
-    if options.out is not None:
-        check_suffix(options.out)
+    _check_out(options)
     bundles = Bundles(_bundle_folders(options.bundle))
     with open_audit_log() as log:
         reader = log.reader
@@ -91,6 +93,13 @@ def compare_shadow_decisions(options: argparse.Namespace) -> int:
             reader.by_id,
         )
         return _report(compared, log, options)
+
+
+def _check_out(options: argparse.Namespace) -> None:
+    if options.out is None:
+        refuse_options(options, ("overwrite",), "expected --out too")
+    else:
+        check_suffix(options.out)
 
 
 def _report(

@@ -118,7 +118,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a new file of all comparisons, .jsonl or .parquet (default: the summary alone)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="with --out: replace a file that exists"
+    )
 
 
 def add_allow_erased(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 
 import sqlalchemy as sa
 
+from features.console import refuse_options
 from serving.operations.serve.deliver.deliverer import Deliverer, deliver
 from serving.operations.serve.deliver.endpoints import SECRET_PREFIX, Endpoint, read_endpoints
 from serving.operations.serve.deliver.outbox import (
@@ -39,6 +40,7 @@ _ANOTHER = "another process delivers the events of this audit log: stop it first
 
 def deliver_events(options: argparse.Namespace) -> int:
     """Deliver events until a signal ends it, or once; returns 1 if some wait then."""
+    _check_options(options)
     if options.new_secret:
         print(SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode())
         return 0
@@ -61,6 +63,16 @@ def deliver_events(options: argparse.Namespace) -> int:
             if options.again:
                 return _send_again(database, endpoints)
             return asyncio.run(_run(database, endpoints, lock, options))
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse options that nothing of what the command is asked to do would use."""
+    if options.new_secret or options.forget is not None:
+        used = "--new-secret" if options.new_secret else "--forget"
+        refuse_options(options, ("endpoints", "keep_days"), f"expected none with {used}")
+    if options.refused or options.again:
+        used = "--refused" if options.refused else "--again"
+        refuse_options(options, ("keep_days",), f"expected none with {used}")
 
 
 class DelivererLock:
