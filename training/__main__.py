@@ -93,7 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, function in api.COMMANDS.items():
         help, add_options = _OPTIONS[name]
         command = subparsers.add_parser(name, help=help, description=help)
-        command.set_defaults(run=getattr(cli, name))
+        command.set_defaults(run=getattr(cli, name), parser=command)
         add_options(Command(command, function))
     return parser
 

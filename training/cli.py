@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from features.console import refuse_options
 from training import api
 from training.tracking.command_line import count_bar, stage_bar, trial_bar
 from training.tracking.defaults import MODEL
@@ -17,6 +18,19 @@ from training.tracking.outputs import write_page
 
 if TYPE_CHECKING:
     from training.fit.run import FitReport
+
+_NO_GATES = "expected none with --challenger, which passes no gate"
+# Options of `policy` that estimate no effect.
+_OF_POLICY_LAB = (
+    "version",
+    "data",
+    "store",
+    "name",
+    "set",
+    "max_good_cut",
+    "cap_income_multiple",
+    "page",
+)
 
 
 def simulate(options: argparse.Namespace) -> None:
@@ -102,6 +116,7 @@ def tune(options: argparse.Namespace) -> None:
     """Search for the smallest model that is as good as the best."""
     settings = read_settings(options.set, api.tune)
     if options.trials is not None:
+        _refuse_twice("trials", settings)
         settings["trials"] = str(options.trials)
     with trial_bar(options) as show:
         found = api.tune(
@@ -178,11 +193,14 @@ def promote(options: argparse.Namespace) -> int:
     from training.release.promote import Stage
 
     if options.challenger:
+        refuse_options(options, ("data", "gates", "force", "why"), _NO_GATES)
         version = api.nominate(options.version, options.store, options.name)
         print(f"challenger of {options.name} is version {version}")
         return 0
     if options.force and options.why is None:
         raise ValueError("--force: expected the reason with --why TEXT")
+    if not options.force:
+        refuse_options(options, ("why",), "expected --force too, of which it is the reason")
     with stage_bar(Stage, options) as show:
         done = api.promote(
             options.version,
@@ -275,14 +293,16 @@ def policy(options: argparse.Namespace) -> None:
 
     if (options.effect is None) != (options.labels is None):
         raise ValueError("--effect and --labels: expected both or neither")
-    if options.effect is not None:
-        print(describe_effect(estimate_effect(options.effect, options.labels)))
-        return
     if (options.cap_income_multiple is None) != (options.from_month is None):
         raise ValueError("--cap-income-multiple and --from: expected both or neither")
+    if options.effect is not None:
+        refuse_options(options, _OF_POLICY_LAB, "expected none with --effect, which has no model")
+        print(describe_effect(estimate_effect(options.effect, options.labels)))
+        return
     multiple, from_month = options.cap_income_multiple, options.from_month
     settings = read_settings(options.set, api.policy)
     if options.max_good_cut is not None:
+        _refuse_twice("max_good_cut", settings)
         settings["max_good_cut"] = str(options.max_good_cut)
     with stage_bar(Stage, options) as show:
         found = api.policy(
@@ -330,6 +350,12 @@ def monitor(options: argparse.Namespace) -> int:
     page, data = found.write(options.report)
     print(f"{found.verdict}; the report: {page}, {data}")
     return found.code
+
+
+def _refuse_twice(name: str, settings: Mapping[str, str]) -> None:
+    """Refuse a field of the configs that has an option of its own too, if both are given."""
+    if name in settings:
+        raise ValueError(f"--set {name}: expected none with --{name.replace('_', '-')}")
 
 
 def read_settings(assignments: Sequence[str], command: Callable[..., object]) -> dict[str, str]:

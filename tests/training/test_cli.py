@@ -373,3 +373,37 @@ def test_the_help_states_the_defaults(
         if option in words.split("options:")[0]:
             described = words.split("options:")[1].split(option)[1].split(" --")[0]
             assert described.endswith(f"(default: {default})")
+
+
+# What an option belongs to is missing, or something else was asked for.
+IGNORED = [
+    ("promote --why because", "--why: expected --force too, of which it is the reason"),
+    ("promote --challenger --force", "--force: expected none with --challenger"),
+    ("promote --challenger --gates g.toml", "--gates: expected none with --challenger"),
+    ("promote --challenger --data other", "--data: expected none with --challenger"),
+    ("policy --effect r --labels l --page p.md", "--page: expected none with --effect"),
+    ("policy --effect r --labels l --version 2", "--version: expected none with --effect"),
+    ("policy --effect r --labels l --set points=3", "--set: expected none with --effect"),
+    (
+        "policy --effect r --labels l --cap-income-multiple 2 --from 2026-01",
+        "--cap-income-multiple: expected none with --effect",
+    ),
+    (
+        "policy --effect r --labels l --from 2026-01",
+        "--cap-income-multiple and --from: expected both or neither",
+    ),
+    (
+        "policy --max-good-cut 0.1 --set max_good_cut=0.2",
+        "--set max_good_cut: expected none with --max-good-cut",
+    ),
+    ("tune --trials 3 --set trials=4", "--set trials: expected none with --trials"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), IGNORED)
+def test_an_option_that_would_be_ignored_is_refused(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments.split()
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith(f"{words[0]}: {message}")
