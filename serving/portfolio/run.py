@@ -13,8 +13,9 @@ import datetime
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,7 @@ def run(order: Order, progress: Progress | None = None, report: Report | None = 
     if order.record is not None:
         # Here, where its fault has a sentence, before processes open it.
         RecordedPast(order.record, order.tenant).close()
-    order.decisions.mkdir(parents=True, exist_ok=True)
-    strange = any(file.name != _LOCK for file in order.decisions.iterdir())
-    if strange and not (order.decisions / MANIFEST).exists():
-        raise PortfolioError(f"{order.decisions}: expected a new folder, or that of a run")
-    with _only_run(order.decisions):
+    with _folder_of_run(order.decisions), _only_run(order.decisions):
         return _run(order, portfolio, bundle, progress, report)
 
 
@@ -166,14 +163,48 @@ def totals_in(folder: Path) -> Totals:
 
 
 @contextmanager
+def _folder_of_run(folder: Path) -> Iterator[None]:
+    """Make the folder if it is not there; without a run in it, what was made is removed again.
+
+    Raises:
+        PortfolioError: It has files, and no run.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        strange = any(file.name != _LOCK for file in folder.iterdir())
+        if strange and not (folder / MANIFEST).exists():
+            raise PortfolioError(f"{folder}: expected a new folder, or that of a run")
+        yield
+    finally:
+        # The deepest first. One that has a file, of this run or of another process, stays.
+        with suppress(OSError):
+            for one in missing:
+                one.rmdir()
+
+
+@contextmanager
 def _only_run(folder: Path) -> Iterator[None]:
-    """Raise :class:`PortfolioError` while another process decides into the same folder."""
-    with (folder / _LOCK).open("w") as file:
+    """Hold the folder's lock; its file is removed if no run has begun.
+
+    Raises:
+        PortfolioError: Another process decides into the same folder.
+    """
+    place = folder / _LOCK
+    was_there = place.exists()
+    with place.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PortfolioError(f"{folder}: another process runs here") from None
-        yield
+        # A process whose start was refused has perhaps removed the file since it was opened here.
+        if not os.fstat(file.fileno()).st_nlink:
+            raise PortfolioError(f"{folder}: another process runs here")
+        try:
+            yield
+        finally:
+            if not (was_there or (folder / MANIFEST).exists()):
+                place.unlink(missing_ok=True)
 
 
 def _begin(order: Order, bundle: Bundle) -> dict[str, Any]:

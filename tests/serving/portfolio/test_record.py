@@ -302,8 +302,13 @@ def test_a_clock_that_went_back_is_refused(
     later = checks.WHEN + datetime.timedelta(days=1)
     names = statements["account_id"].unique(maintain_order=True)[:3].to_list()
     ask(audit_log, bundle, statements.filter(pl.col("account_id").is_in(names)), later)
+    # Beside a folder of the operator, which stays.
+    above = order.decisions / "of" / "november"
+    above.mkdir(parents=True)
+    refused = dataclasses.replace(order, decisions=above / "bank" / "decisions")
     with pytest.raises(PortfolioError, match="expected a time after the newest decision"):
-        run(order)
+        run(refused)
+    assert list(above.iterdir()) == []
     assert len(list(audit_log.reader.of_kind(["decision"]))) == 3
 
 
