@@ -33,7 +33,7 @@ from serving.portfolio.partitions import Portfolio, find_partitions
 from serving.portfolio.recorded.bounds import exceeded
 from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.recorded.record import Recorder
-from serving.portfolio.spread.hand_out import decide_all
+from serving.portfolio.spread.hand_out import check_audit_log, decide_all
 from serving.portfolio.spread.seal_ahead import seal_all
 from serving.portfolio.totals import Totals
 from serving.portfolio.worker import NOTES, Done, rejects_file, remove_unfinished, whole_file
@@ -69,6 +69,7 @@ def run(order: Order, progress: Progress | None = None, report: Report | None = 
     # What can be refused without a folder is refused before there is one.
     portfolio = find_partitions(order.statements)
     _check_places(order)
+    check_audit_log(order)
     bundle = load(order.bundle)
     if order.record is not None:
         # Here, where its fault has a sentence, before processes open it.
@@ -220,6 +221,8 @@ def _begin(order: Order, bundle: Bundle) -> dict[str, Any]:
         _write(place, manifest)
         return manifest
     stored: dict[str, Any] = json.loads(place.read_text("utf-8"))
+    # Earlier versions wrote a space after the name of a model without a version.
+    stored["model"] = stored["model"].strip()
     if stored["state"] == "finished":
         raise PortfolioError(f"{order.decisions}: holds a finished run; expected a new folder")
     decided_at = order.decided_at or datetime.datetime.fromisoformat(stored["decided_at"])
@@ -250,6 +253,9 @@ def _describe(order: Order, bundle: Bundle, decided_at: datetime.datetime) -> di
     }
     text = json.dumps(described, sort_keys=True)
     run_id = hashlib.sha256(text.encode()).hexdigest()[:16]
+    # After the id, of which the space behind a name without a version is a part: a run of an
+    # earlier version goes on, and its rows in the audit log are found.
+    described["model"] = described["model"].strip()
     return {"run": run_id, "state": "unfinished"} | described
 
 

@@ -50,6 +50,17 @@ def decide_all(
         yield from _decide_in_processes(partitions, task)
 
 
+def check_audit_log(order: Order) -> None:
+    """Raise :class:`PortfolioError` if other machines decide and the audit log is a file here."""
+    if order.record is None or order.scheduler in (None, LOCAL):
+        return
+    if order.record.file is not None:
+        raise PortfolioError(
+            "--scheduler with --tenant: expected an audit log in PostgreSQL, got the file "
+            f"{order.record.file}, which only processes of this machine may read"
+        )
+
+
 def _decide_in_processes(partitions: Sequence[Partition], task: Task) -> Iterator[Done]:
     with open_processes(task.order.workers) as pool:
         waiting = [pool.submit(decide_partition, task, partition) for partition in partitions]
@@ -77,11 +88,7 @@ def _decide_on_cluster(
 
 
 def _for_workers(task: Task, scheduler: str) -> Task:
-    """The task with paths that mean the same in any folder, and without an address of a database.
-
-    Raises:
-        PortfolioError: The audit log is a file, which only this machine may read.
-    """
+    """The task with paths that mean the same in any folder, and without a database's address."""
     order = task.order
     order = replace(
         order,
@@ -91,11 +98,6 @@ def _for_workers(task: Task, scheduler: str) -> Task:
     )
     if order.record is None or scheduler == LOCAL:
         return replace(task, order=order)
-    if order.record.file is not None:
-        raise PortfolioError(
-            "--scheduler with --tenant: expected an audit log in PostgreSQL, got the file "
-            f"{order.record.file}, which only processes of this machine may read"
-        )
     with closing(RecordedPast(order.record, order.tenant)) as past:
         digest = key_digest(past.id_key)
     return replace(task, order=replace(order, record=None), audit_log=digest)

@@ -256,6 +256,7 @@ def test_an_audit_log_in_a_file_is_not_read_by_other_machines(order: Order, tmp_
     )
     with pytest.raises(PortfolioError, match=r"expected an audit log in PostgreSQL, got the file"):
         run(wanted)
+    assert not wanted.decisions.exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import fcntl
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -371,6 +372,34 @@ def test_another_run_is_not_mixed_with_the_one_in_the_folder(
     (other / "letter.txt").write_text("mine", "utf-8")
     assert "expected a new folder" in refused(dataclasses.replace(wanted, decisions=other))
     assert [file.name for file in other.iterdir()] == ["letter.txt"]
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_id(
+    statements: pl.DataFrame, portfolio: Portfolio, order: Make
+) -> None:
+    """It wrote a space after the name of a model that has no version, here as in most trials."""
+    wanted = order(portfolio("spaced", [statements]))
+    first = run(wanted).manifest
+    assert first["model"] == first["model"].strip() != ""
+    manifest = wanted.decisions / MANIFEST
+    earlier = first | {"state": "unfinished", "model": f"{first['model']} "}
+    manifest.write_text(json.dumps(earlier), "utf-8")
+    # The id as that version made it.
+    described = (
+        "decided_at",
+        "last_month",
+        "model",
+        "bundle",
+        "policy",
+        "all_answers",
+        "contributions",
+        "sets_aside",
+        "tenant",
+        "records",
+    )
+    text = json.dumps({name: earlier[name] for name in described}, sort_keys=True)
+    assert first["run"] == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert run(wanted).manifest == first
 
 
 def refused_text(order: Order) -> str:
