@@ -40,14 +40,20 @@ class WordsInBoth(Strict):
     zh: Words
 
 
-def _kind_of_reasons(stated: object) -> str:
+def _kind_of_reasons(stated: object) -> str | None:
     # No name of a field: the path of a fault leaves it out.
-    return "in both" if isinstance(stated, dict | WordsInBoth) else "one text"
+    if isinstance(stated, str):
+        return "one text"
+    return "in both" if isinstance(stated, dict | WordsInBoth) else None
 
 
 Reasons = Annotated[
     Annotated[Words, Tag("one text")] | Annotated[WordsInBoth, Tag("in both")],
-    Discriminator(_kind_of_reasons),
+    Discriminator(
+        _kind_of_reasons,
+        custom_error_type="kind_of_reasons",
+        custom_error_message="expected a text, or an object with en and zh",
+    ),
 ]
 
 

@@ -47,6 +47,15 @@ def test_control_characters_are_refused_in_every_free_text() -> None:
         assert paths_of_faults(ResolutionRequest, reasons=BOTH | {"zh": text}) == ["$.reasons.zh"]
 
 
+@pytest.mark.parametrize("reasons", [["Proven."], 1, True, None])
+def test_reasons_of_another_kind_are_refused_with_both_that_are_taken(reasons: object) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse(ResolutionRequest, body_of(ResolutionRequest, reasons=reasons))
+    [fault] = refused.value.problem.errors
+    assert fault.path == "$.reasons"
+    assert fault.message == "expected a text, or an object with en and zh"
+
+
 def test_a_name_has_one_line_and_a_text_several() -> None:
     for character in each(ONLY_IN_TEXTS):
         text = f"a{character}b"
