@@ -149,7 +149,7 @@ class Section:
         if isinstance(value, int | float | datetime.date) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str) or not value.strip():
-            raise self.error(key, "a text", value)
+            raise self.error(key, "a text, a number or a date", value)
         return value
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
