@@ -11,9 +11,13 @@ _SECONDS = 5.0  # between two looks: longer than a busy machine takes
 
 
 class Standstills:
-    """A clock that is watched until the block ends."""
+    """A clock that is watched until the block ends.
 
-    def __init__(self) -> None:
+    A time of more than ``seconds`` between two looks at it is a standstill.
+    """
+
+    def __init__(self, seconds: float = _SECONDS) -> None:
+        self._seconds = seconds
         self._ends: list[float] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -35,6 +39,6 @@ class Standstills:
         looked = time.monotonic()
         while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
             now = time.monotonic()
-            if now - looked > _SECONDS:
+            if now - looked > self._seconds:
                 self._ends.append(now)
             looked = now
