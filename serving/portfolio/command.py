@@ -60,9 +60,18 @@ def decide_portfolio(options: argparse.Namespace) -> None:
     if left_out:
         print(f"left out   {_few(left_out)}, as *.parquet is expected")
     if not result.totals.accounts:
-        print("no account was decided: the statements have none of these months", file=sys.stderr)
+        because = _why_none(result, options.last_month)
+        print(f"no account was decided: {because}", file=sys.stderr)
     print(f"decisions  {options.out}; {MANIFEST} has the digests of all files")
     print(_in_force_text(result))
+
+
+def _why_none(result: Result, last_month: datetime.date | None) -> str:
+    if result.set_aside:
+        return "all accounts have faults"
+    if last_month is not None:
+        return f"no statement is of {last_month:%Y-%m} or before (--last-month)"
+    return "the files have no statement"
 
 
 def _few(names: Sequence[str], shown: int = 3) -> str:

@@ -308,6 +308,33 @@ def test_the_command_decides_without_any_option(
     assert read_all(wanted.decisions).height == ACCOUNTS
 
 
+def test_the_command_says_why_no_account_was_decided(
+    statements: pl.DataFrame,
+    portfolio: Portfolio,
+    order: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one = statements.filter(pl.col("account_id") == statements["account_id"][0])
+    wrong = one.with_columns(payment=pl.lit(-1.0))
+    rejects = str(tmp_path / "rejects.csv")
+    cases: list[tuple[str, pl.DataFrame, list[str], str]] = [
+        ("early", one, ["--last-month", "2000-01"], "no statement is of 2000-01 or before"),
+        ("none", one[:0], [], "the files have no statement"),
+        ("wrong", wrong, ["--rejects", rejects], "all accounts have faults"),
+    ]
+    for name, rows, options, because in each(cases):
+        wanted = order(portfolio(name, [rows]))
+        command = ["portfolio", str(wanted.statements), "--out", str(wanted.decisions)]
+        assert main([*command, "--bundle", str(wanted.bundle), "--workers", "1", *options]) == 0
+        assert f"no account was decided: {because}" in capsys.readouterr().err
+    # The control.
+    wanted = order(portfolio("one", [one]))
+    command = ["portfolio", str(wanted.statements), "--out", str(wanted.decisions)]
+    assert main([*command, "--bundle", str(wanted.bundle), "--workers", "1"]) == 0
+    assert "no account was decided" not in capsys.readouterr().err
+
+
 def test_a_part_does_not_replace_the_decisions_of_another_file(
     statements: pl.DataFrame, portfolio: Portfolio, order: Make
 ) -> None:
