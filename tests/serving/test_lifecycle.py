@@ -96,6 +96,7 @@ def finish(connection: socket.socket) -> bytes:
     return answer
 
 
+@pytest.mark.slow
 def test_a_service_that_is_told_to_end_drains_and_leaves_nothing(tmp_path: Path) -> None:
     # The test ends the delay by a second signal, when it has done what belongs into it.
     settings = AS_DEPLOYED | {"CLEARLINE_DRAIN": "1000"}

@@ -249,6 +249,7 @@ def end_of(command: str, port: int, settings: dict[str, str]) -> tuple[int, str]
     return ended.returncode, ended.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", pytest.param("bentoml", marks=pytest.mark.torture)])
 def test_a_start_beside_old_checkpoints_ends(
     environment: dict[str, str], tmp_path: Path, command: str

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests.support.paths import ROOT
 
-if TYPE_CHECKING:
-    import pytest
-
-# Folders whose files share what takes long to make, a population with its cut accounts: one worker
-# makes it, and runs them all.
-TOGETHER = ("tests/training/examine/",)
+# Fixtures that start a service once for all tests of a worker.
+SHARED_SERVICES = frozenset({"server", "guarded"})
+# The files that ask for them, which one worker runs: a start costs as much as most of their tests.
+SERVED = (
+    "tests/serving/api/test_advice.py",
+    "tests/serving/api/test_detail.py",
+    "tests/serving/api/test_other_product.py",
+    "tests/serving/api/test_prior.py",
+    "tests/serving/api/test_promises.py",
+    "tests/serving/api/test_recorded_prior.py",
+    "tests/serving/api/test_reviews.py",
+    "tests/serving/audit_log/test_workers.py",
+    "tests/serving/auth/test_direct_client.py",
+    "tests/serving/auth/test_gate.py",
+    "tests/serving/auth/test_routes.py",
+    "tests/serving/operations/decide_again/test_replay.py",
+    "tests/serving/operations/test_client.py",
+    "tests/serving/operations/test_explain.py",
+    "tests/serving/operations/test_pack.py",
+    "tests/serving/portfolio/test_twenty_thousand.py",
+    "tests/serving/test_service.py",
+    "tests/serving/test_taiwan_flow.py",
+    "tests/serving/web/test_raw_http.py",
+)
+# Places whose tests share what takes long to make, services or a population with its cut accounts:
+# one worker makes it, and runs them all.
+TOGETHER = (SERVED, ("tests/training/examine/",))
 # On a fresh clone one worker compiles the loops while the others run what needs none: each of them
 # would compile its own, at the same time.  After these the longest come first: at the end of a run,
 # one worker would wait for the long file of another.
@@ -33,6 +54,7 @@ LONGEST = (
     "tests/docs/test_first_experiment.py",
     "tests/training/examine/",
     "tests/docs/test_service_pages.py",
+    *SERVED,
     "tests/training/tracking/",
     "tests/training/release/",
     "tests/serving/test_start.py",
@@ -51,11 +73,20 @@ LONGEST = (
 
 
 class FilesTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """A file's tests in one worker, and those of the folders in TOGETHER."""
+    """A file's tests in one worker, and those of the places in TOGETHER."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+        return next((places[0] for places in TOGETHER if file.startswith(places)), file)
+
+
+def refuse_unlisted(items: list[pytest.Item]) -> None:
+    """Raise :class:`pytest.UsageError` if a test asks for a shared service and is not in SERVED."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        file = _file_of(item)
+        if not SHARED_SERVICES.isdisjoint(fixtures) and file not in SERVED:
+            raise pytest.UsageError(f"{file} asks for a service that tests share: add it to SERVED")
 
 
 def put_longest_first(items: list[pytest.Item]) -> None:
@@ -63,8 +94,14 @@ def put_longest_first(items: list[pytest.Item]) -> None:
     order = FIRST + LONGEST
 
     def place_of(item: pytest.Item) -> int:
-        file = Path(item.path).relative_to(ROOT).as_posix()
+        file = _file_of(item)
+        if file in SERVED:
+            return order.index(file)
         fitting = [place for place, start in enumerate(order) if file.startswith(start)]
         return fitting[0] if fitting else len(order)
 
     items.sort(key=place_of)
+
+
+def _file_of(item: pytest.Item) -> str:
+    return Path(item.path).relative_to(ROOT).as_posix()

@@ -91,7 +91,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.integration  # four processes that import numba
+@pytest.mark.slow  # four processes that import numba
 def test_a_changed_file_that_a_loop_uses_is_compiled_again(tmp_path: Path) -> None:
     (tmp_path / "outer.py").write_text(OUTER, encoding="utf-8")
 

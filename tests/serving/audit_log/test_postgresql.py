@@ -347,6 +347,7 @@ def test_a_server_that_would_lose_commits_is_refused(postgresql: PostgreSQL, set
     Database(address).close()
 
 
+@pytest.mark.slow
 def test_several_workers_share_a_postgresql_and_no_file(
     tmp_path: Path, postgresql: PostgreSQL
 ) -> None:

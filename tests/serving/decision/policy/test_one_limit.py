@@ -98,7 +98,7 @@ print(" ".join(sorted(actions)), len(signatures() - loaded))
 """
 
 
-@pytest.mark.checked
+@pytest.mark.slow  # a process of its own
 def test_no_decision_waits_for_a_loop_once_a_bundle_is_loaded() -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", _LOADED]

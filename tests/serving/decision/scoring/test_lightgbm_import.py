@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from serving.decision.scoring import lightgbm_import
 from tests.support.each import each
 from tests.support.paths import ROOT
@@ -40,6 +42,7 @@ def test_what_was_hidden_can_be_imported_afterwards() -> None:
     assert printed == ["lightgbm Booster", "DataFrame"]
 
 
+@pytest.mark.slow  # loads scikit-learn and pandas
 def test_in_a_notebook_lightgbm_is_whole() -> None:
     fits = "\nlgb.LGBMClassifier(n_estimators=1)"
     assert run(_LOADED + fits) == "lightgbm pandas sklearn Booster"
