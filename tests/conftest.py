@@ -195,9 +195,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesTo
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        from tests.support.scheduling import put_longest_first, refuse_unlisted
+        from tests.support.scheduling import put_longest_first
 
-        refuse_unlisted(items)
         put_longest_first(items)
     for item in items:
         place = item.path.relative_to(ROOT).as_posix()

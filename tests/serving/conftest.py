@@ -24,10 +24,16 @@ from tests.support.records import (
     record,
     settings_in,
 )
+from tests.support.scheduling import is_unlisted
 from tests.support.served import AS_DEPLOYED, Guarded, Server, as_requests, create_keys
 
 # Fixtures for all tests below this folder.
 __all__ = ["at_hand", "fill", "golden", "postgres", "postgres_server", "record"]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if is_unlisted(item):
+        pytest.fail("add this file to SERVED in tests/support/scheduling.py", pytrace=False)
 
 
 @pytest.fixture(scope="session")

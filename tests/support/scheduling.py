@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    import pytest
 
 # Fixtures that start a service once for all tests of a worker.
 SHARED_SERVICES = frozenset({"server", "guarded"})
@@ -80,13 +83,10 @@ class FilesTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no t
         return next((places[0] for places in TOGETHER if file.startswith(places)), file)
 
 
-def refuse_unlisted(items: list[pytest.Item]) -> None:
-    """Raise :class:`pytest.UsageError` if a test asks for a shared service and is not in SERVED."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        file = _file_of(item)
-        if not SHARED_SERVICES.isdisjoint(fixtures) and file not in SERVED:
-            raise pytest.UsageError(f"{file} asks for a service that tests share: add it to SERVED")
+def is_unlisted(item: pytest.Item) -> bool:
+    """Whether a test asks for a service that tests share, and its file is not in SERVED."""
+    fixtures = getattr(item, "fixturenames", ())
+    return not SHARED_SERVICES.isdisjoint(fixtures) and _file_of(item) not in SERVED
 
 
 def put_longest_first(items: list[pytest.Item]) -> None:
