@@ -319,6 +319,11 @@ def _add_erase(commands: Any) -> None:
         help="erase although a notice is unsent, a review open, or a law keeps the records, and "
         "why; recorded in readable form",
     )
+    _add_expired(erase)
+
+
+def _add_expired(erase: argparse.ArgumentParser) -> None:
+    """Add the options of ``--expired``."""
     erase.add_argument(
         "--years",
         type=int,
