@@ -21,15 +21,17 @@ from _bentoml_impl.server.allocator import ResourceAllocator  # type: ignore[imp
 from _bentoml_sdk.service.openapi import generate_spec  # type: ignore[import-untyped]
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml._internal.service.openapi.specification import OpenAPISpecification, PathItem
 from bentoml._internal.utils.cattr import bentoml_cattr
 from circus.process import DEAD_OR_ZOMBIE, UNEXISTING  # type: ignore[import-untyped]
 from circus.sighandler import SysHandler  # type: ignore[import-untyped]
 from pydantic import BaseModel, create_model
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.errors import error_response
 from serving.api.submission import Submission, receive
@@ -49,8 +51,8 @@ __all__ = [
     "output_spec",
     "restart_workers_at_once",
     "schema_model",
+    "with_own_layers",
     "with_paths",
-    "without_request_metrics",
 ]
 
 HTTP_LOGGER = "bentoml._internal.server.http_app"  # logs the exceptions of endpoints
@@ -224,16 +226,55 @@ def with_paths(
     return attrs.evolve(document, paths={**document.paths, **items}, **changes)
 
 
-def without_request_metrics(app: Starlette) -> Starlette:
-    """Take BentoML's own metrics of requests from its app, which has not served yet.
+def with_own_layers(app: Starlette) -> Starlette:
+    """Change the layers of BentoML's app, which has not served yet.
 
-    :mod:`serving.web.telemetry` counts the requests, also those that are refused before they get
-    here. With BentoML's switch ``metrics.enabled`` the route ``/metrics`` would be gone too.
+    BentoML's own metrics of requests are taken out: :mod:`serving.web.telemetry` counts the
+    requests, also those that are refused before they get here. With BentoML's switch
+    ``metrics.enabled`` the route ``/metrics`` would be gone too. Its time limit becomes a
+    :class:`TimeLimit`.
     """
-    request_metrics: object = RunnerTrafficMetricsMiddleware
-    others = [one for one in app.user_middleware if one.cls is not request_metrics]
-    app.user_middleware = others
+    layers: list[Middleware] = []
+    for layer in app.user_middleware:
+        kind: object = layer.cls
+        if kind is TimeoutMiddleware:
+            layers.append(Middleware(TimeLimit, **layer.kwargs))
+        elif kind is not RunnerTrafficMetricsMiddleware:
+            layers.append(layer)
+    app.user_middleware = layers
     return app
+
+
+class TimeLimit:
+    """An ASGI app that cancels a request whose answer has not begun after `timeout` seconds.
+
+    It answers as BentoML's own layer. That one keeps a timer for each request until the limit is
+    over, also after the answer: 1.2 kB for each page that is read.
+    """
+
+    def __init__(self, app: ASGIApp, timeout: float) -> None:
+        self.app = app
+        self._seconds = timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with the limit."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._seconds) as limit:
+
+                async def send_in_time(message: Message) -> None:
+                    limit.reschedule(None)
+                    await send(message)
+
+                await self.app(scope, receive, send_in_time)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            error = f"Not able to process the request in {self._seconds} seconds"
+            late = JSONResponse({"error": error}, HTTPStatus.GATEWAY_TIMEOUT)
+            await late(scope, receive, send)
 
 
 def _with_base(base: type[BaseModel], model: type[BaseModel]) -> type[BaseModel]:

@@ -13,7 +13,7 @@ from serving.api.bento import (
     DirectEndpoints,
     OpenAPISpecification,
     count_workers,
-    without_request_metrics,
+    with_own_layers,
 )
 from serving.api.openapi.document import document
 from serving.auth.gate import Gate, RealPath
@@ -67,7 +67,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
             self.add_asgi_middleware(RealPath)
         keep_whole_targets()
         start_telemetry()  # before the gate logs
-        app = without_request_metrics(super().to_asgi(is_main))
+        app = with_own_layers(super().to_asgi(is_main))
         accept_eagerly(self.worker_count)
         gate = Gate(_StatingBundle(DirectEndpoints(app, self, _longest_wait())))
         return Watch(gate, route_template, gate.admit)

@@ -4,7 +4,7 @@ Each label has few values, whatever callers send: a route is a template, a produ
 bundle. No label and no value is of a single customer.
 
 BentoML starts each worker with a folder in ``PROMETHEUS_MULTIPROC_DIR``; ``GET /metrics`` adds the
-workers up. Its own series are left out (:func:`serving.api.bento.without_request_metrics`): they
+workers up. Its own series are left out (:func:`serving.api.bento.with_own_layers`): they
 count no refused request, and their shortest bucket is 5 ms.
 """
 

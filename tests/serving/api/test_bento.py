@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -12,10 +13,21 @@ import bentoml
 import httpx
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
-from starlette.responses import Response
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.api.bento import DirectEndpoints, answers_errors, input_spec, output_spec
+from serving.api.bento import (
+    DirectEndpoints,
+    answers_errors,
+    input_spec,
+    output_spec,
+    with_own_layers,
+)
 from serving.auth.request_context import RequestContext
 from serving.schemas import examples
 from serving.schemas.base import encode
@@ -129,3 +141,44 @@ def test_where_pages_of_other_origins_may_call_all_requests_pass_the_layers(
     passed = layers.requests
     assert ask(direct, examples.REQUEST).status_code == HTTPStatus.OK
     assert layers.requests == passed + 1
+
+
+async def read(request: HttpRequest) -> Response:
+    """A page, which is late for who asks for `late`."""
+    if "late" in request.query_params:
+        await asyncio.sleep(60)
+    return PlainTextResponse("a page")
+
+
+def limited(seconds: float) -> Starlette:
+    """An app with BentoML's own time limit."""
+    limit = Middleware(TimeoutMiddleware, timeout=seconds)
+    return Starlette(routes=[Route("/", read)], middleware=[limit])
+
+
+def timers_after(app: ASGIApp, requests: int) -> int:
+    """How many timers wait after so many requests were answered."""
+
+    async def send() -> int:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            for _ in range(requests):
+                response = await http.get("/")
+                assert response.text == "a page"
+        handles = (one for one in gc.get_objects() if isinstance(one, asyncio.TimerHandle))
+        return sum(not one.cancelled() for one in handles)
+
+    return asyncio.run(send())
+
+
+def test_no_timer_waits_after_an_answer() -> None:
+    control = timers_after(limited(600), 20)
+    assert control == 20
+    assert timers_after(with_own_layers(limited(600)), 20) == 0
+
+
+@pytest.mark.parametrize("make", [limited, lambda seconds: with_own_layers(limited(seconds))])
+def test_a_late_page_is_refused_as_by_bentoml(make: Callable[[float], Starlette]) -> None:
+    late = ask(make(SECONDS), None, method="GET", path="/?late=1")
+    assert late.status_code == HTTPStatus.GATEWAY_TIMEOUT
+    assert late.json() == {"error": f"Not able to process the request in {SECONDS} seconds"}
