@@ -47,10 +47,10 @@ from serving.decision.advice.rounds import (
 from serving.decision.advice.search import Course, PlanSearch
 from serving.decision.advice.staircase import LimitCut, decide_as_numbers, decided_on
 from serving.decision.advice.wording import (
-    ShownPlan,
     Teller,
     aging_out,
     carry_on_path,
+    find_events,
     hardship_of,
     plan_notes,
     plan_path,
@@ -73,6 +73,8 @@ class _Asked:
         cuts: A cut each.
         constraints: What each customer has fixed.
         finances: What the plans of each are measured by.
+        arrears: The steps out of arrears of each.
+        events: Of each, how many months ago the events that age happened.
         bundle: The model, the policy, the rules and the texts of advice.
         today: On the lender's clock.
     """
@@ -81,6 +83,8 @@ class _Asked:
     cuts: Sequence[LimitCut]
     constraints: Sequence[Constraints]
     finances: Sequence[Finances]
+    arrears: Sequence[Sequence[ArrearsStep]]
+    events: Sequence[Sequence[int]]
     bundle: Bundle
     today: datetime.date
 
@@ -99,13 +103,22 @@ def advise_many(
     bundle give the same advice, whichever other accounts are advised in the same call and in
     however many threads.
     """
+    rules = bundle.advice
+    as_of = [cut.as_of for cut in cuts]
     asked = _Asked(
-        window,
-        cuts,
-        constraints,
-        finances_of(window),
-        bundle,
-        today,
+        window=window,
+        cuts=cuts,
+        constraints=constraints,
+        finances=finances_of(window),
+        arrears=ways_out_of_arrears(
+            window,
+            as_of,
+            bundle.policy.terms,
+            rules.arrears,
+        ),
+        events=find_events(window, rules).tolist(),
+        bundle=bundle,
+        today=today,
     )
     blocks = [
         range(start, min(start + _ACCOUNTS_PER_BLOCK, len(cuts)))
@@ -176,13 +189,9 @@ def _advice(
         plan=found.plan,
         on_time_only=found.on_time_only,
         carry_on=found.carry_on,
-        arrears=_arrears(
-            window,
-            account,
-            cut.as_of,
-            asked.bundle,
-            today,
-        ),
+        # After the month in which to pay the amounts are others, and the last statement does not
+        # show them.
+        arrears=tuple(step for step in asked.arrears[account] if today <= last_day(step.month)),
         application=found.application,
         hardship=hardship_of(
             found.plan,
@@ -191,8 +200,7 @@ def _advice(
             today,
         ),
         ageing=aging_out(
-            window,
-            account,
+            asked.events[account],
             cut.as_of,
             rules,
         ),
@@ -207,27 +215,6 @@ def _advice(
         expires_on=today + datetime.timedelta(days=rules.search.expires_after_days),
         tried=len(grid),
     )
-
-
-def _arrears(
-    window: Window,
-    account: int,
-    as_of: datetime.date,
-    bundle: Bundle,
-    today: datetime.date,
-) -> tuple[ArrearsStep, ...]:
-    """The steps out of arrears; none where the month in which to pay is over.
-
-    After it the amounts are others, and the last statement does not show them.
-    """
-    steps = ways_out_of_arrears(
-        window,
-        account,
-        as_of,
-        bundle.policy.terms,
-        bundle.advice.arrears,
-    )
-    return tuple(step for step in steps if today <= last_day(step.month))
 
 
 def search_plans(searches: Sequence[PlanSearch], block: Block) -> list[FoundPaths]:
@@ -319,13 +306,14 @@ def _path(
     teller: Teller,
 ) -> PlanPath:
     promises = course.keeps_rules and course.restores
-    shown = ShownPlan(
-        plan=Plans.from_rows(course.plan[np.newaxis]),
-        effort=effort,
-        months=course.months(),
-        promises=promises,
+    return plan_path(
+        Plans.from_rows(course.plan[np.newaxis]),
+        effort,
+        course.months(),
+        promises,
+        cut,
+        teller,
     )
-    return plan_path(shown, cut, teller)
 
 
 def _price_application(search: PlanSearch, plan: PlanPath) -> ApplicationPrice | None:

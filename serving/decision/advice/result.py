@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from features.display import notebook_display
 from serving.decision.config.advice import LeverName
+from serving.decision.config.quick_init import quick_init
 from serving.decision.config.reasons import Text
 from serving.decision.policy.outcome import Action
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Step:
     """One lever of a plan."""
@@ -23,6 +25,7 @@ class Step:
     text: Text
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PathMonth:
     """The state after one month to come."""
@@ -36,6 +39,7 @@ class PathMonth:
     suspended: bool  # whether nothing may be drawn after that decision
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PlanPath:
     """A plan and the months that follow from it."""
@@ -61,6 +65,7 @@ class ApplicationPrice:
     restored: datetime.date | None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class FoundPaths:
     """What a search found for one account.
@@ -86,6 +91,7 @@ class FoundPaths:
     application: ApplicationPrice | None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class AgingOut:
     """An event that counts until a month, and no longer in that month's decision."""
@@ -96,6 +102,7 @@ class AgingOut:
     text: Text
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ArrearsStep:
     """A payment that brings an account under so many days past due with the next statement.

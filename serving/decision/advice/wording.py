@@ -11,47 +11,48 @@ from functools import lru_cache
 import numpy as np
 
 from features.months import add_months, last_day
+from features.types import Rows
 from features.window import HALF_CENT, Window
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.result import AgingOut, FoundPaths, Hardship, PathMonth, PlanPath, Step
 from serving.decision.advice.rollout import Plans
 from serving.decision.advice.staircase import CourseMonths, Decided, LimitCut
-from serving.decision.config.advice import AdviceRules, HardshipRules, Lever, LeverName, NoteName
+from serving.decision.config.advice import (
+    AdviceRules,
+    Ageing,
+    HardshipRules,
+    Lever,
+    LeverName,
+    NoteName,
+)
 from serving.decision.config.reasons import Text
 from serving.decision.reasons.wording import (
-    amount_due,
-    day,
-    month_name,
-    number,
+    amount_due_in_both,
+    day_in_both,
+    fill_in_both,
+    month_in_both,
+    number_in_both,
     round_up_to_pay,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ShownPlan:
-    """A plan as it is to be shown.
+def plan_path(
+    plan: Plans,
+    effort: float,
+    months: CourseMonths,
+    promises: bool,
+    cut: LimitCut,
+    teller: Teller,
+) -> PlanPath:
+    """A plan as it is shown: its steps, and the state after each of its months.
 
-    Attributes:
-        plan: One plan.
-        effort: Of it.
-        months: Its months.
-        promises: Whether the month in which the whole limit is back may be promised.
+    ``promises``: whether the month in which the whole limit is back may be promised.
     """
-
-    plan: Plans
-    effort: float
-    months: CourseMonths
-    promises: bool
-
-
-def plan_path(shown: ShownPlan, cut: LimitCut, teller: Teller) -> PlanPath:
-    """A plan as it is shown: its steps, and the state after each month."""
-    months = shown.months
-    back = months.decided.month_back(cut.limit_before) if shown.promises else None
+    back = months.decided.month_back(cut.limit_before) if promises else None
     path = _path_months(cut, months.paid, months.balance, months.probability, months.decided)
     return PlanPath(
-        steps=plan_steps(shown.plan, teller),
-        effort=shown.effort,
+        steps=plan_steps(plan, teller),
+        effort=effort,
         restored=None if back is None else path[back].month,
         path=path,
     )
@@ -151,7 +152,7 @@ def _after_suspension(step: Step, teller: Teller) -> Step:
         return step
     # Within the English sentence.
     lowered = step.text.en[:1].lower() + step.text.en[1:]
-    told = Text(text.en.format(step=lowered), text.zh.format(step=step.text.zh))
+    told = fill_in_both(text, {"step": (lowered, step.text.zh)})
     return replace(step, text=told)
 
 
@@ -199,43 +200,53 @@ def _fill(
     text, average = lever.variants.get(variant, lever.text), lever.variants.get("average")
     if average is None or paid_months < 2:  # one month has no average
         average = Text("", "")
-    filled = []
-    pairs = zip(text.by_language(), average.by_language(), strict=True)
-    for (template, language), (of_average, _) in pairs:
-        # At most so much may be spent, at least so much be paid.
-        is_most = lever.name == "spending" and amount >= 1
-        written = number(math.floor(amount), "CNY", language) if is_most else ""
-        filled.append(
-            template.format(
-                amount=written or amount_due(amount, language),
-                share=number(share, "share", language),
-                average=of_average.format(months=paid_months),
-            )
-        )
-    return Text(*filled)
+    # At most so much may be spent, at least so much be paid.
+    is_most = lever.name == "spending" and amount >= 1
+    written = number_in_both(math.floor(amount), "CNY") if is_most else amount_due_in_both(amount)
+    of_average = fill_in_both(average, {"months": (str(paid_months), str(paid_months))})
+    words = {
+        "amount": written,
+        "share": number_in_both(share, "share"),
+        "average": (of_average.en, of_average.zh),
+    }
+    return fill_in_both(text, words)
+
+
+def find_events(window: Window, rules: AdviceRules) -> Rows:
+    """How many months ago each of the events last happened, int64 (accounts, events).
+
+    -1 = not in the months for which it counts.
+    """
+    months_ago = np.empty((len(window.products), len(rules.ageing)), dtype=np.int64)
+    for place, ageing in enumerate(rules.ageing.values()):
+        happened = window[ageing.column][: ageing.months] > 0
+        months_ago[:, place] = np.where(happened.any(axis=0), happened.argmax(axis=0), -1)
+    return months_ago
 
 
 def aging_out(
-    window: Window,
-    account: int,
+    months_ago: Sequence[int],
     as_of: datetime.date,
     rules: AdviceRules,
 ) -> tuple[AgingOut, ...]:
-    """The events that still count, the first to expire first."""
-    events = []
-    for code, ageing in rules.ageing.items():
-        column = window[ageing.column][: ageing.months, account]
-        happened = np.flatnonzero(column > 0)
-        if not len(happened):
-            continue
-        last = add_months(as_of, -int(happened[0]))
-        until = add_months(last, ageing.months)
-        text = Text(
-            ageing.text.en.format(month=month_name(last, "en"), until=month_name(until, "en")),
-            ageing.text.zh.format(month=month_name(last, "zh"), until=month_name(until, "zh")),
-        )
-        events.append(AgingOut(code, last, until, text))
+    """The events of an account that still count, the first to expire first.
+
+    ``months_ago`` is its row of :func:`find_events`.
+    """
+    events = [
+        _event(code, ageing, as_of, ago)
+        for (code, ageing), ago in zip(rules.ageing.items(), months_ago, strict=True)
+        if ago >= 0
+    ]
     return tuple(sorted(events, key=lambda event: event.until))
+
+
+@lru_cache(maxsize=1024)  # the accounts of a day have the same few
+def _event(code: str, ageing: Ageing, as_of: datetime.date, months_ago: int) -> AgingOut:
+    last = add_months(as_of, -months_ago)
+    until = add_months(last, ageing.months)
+    words = {"month": month_in_both(last), "until": month_in_both(until)}
+    return AgingOut(code, last, until, fill_in_both(ageing.text, words))
 
 
 def plan_notes(
@@ -313,17 +324,14 @@ def hardship_of(
         return None
     payment = round_up_to_pay(asked)
     share = payment / income
-    filled = []
-    for template, language in rules.text.by_language():
-        filled.append(
-            template.format(
-                amount=amount_due(payment, language),
-                month=month_name(month, language),
-                day=day(last_day(month), language),
-                share=number(share, "share", language),
-            )
-        )
-    return Hardship(month, payment, share, Text(*filled), rules.contact, rules.debt_advice)
+    words = {
+        "amount": amount_due_in_both(payment),
+        "month": month_in_both(month),
+        "day": day_in_both(last_day(month)),
+        "share": number_in_both(share, "share"),
+    }
+    text = fill_in_both(rules.text, words)
+    return Hardship(month, payment, share, text, rules.contact, rules.debt_advice)
 
 
 def _delays(found: FoundPaths) -> bool:
@@ -351,16 +359,12 @@ def _outcome_note(
 
 
 def _fill_note(text: Text, month: datetime.date, amount: float) -> Text:
-    filled = []
-    for template, language in text.by_language():
-        filled.append(
-            template.format(
-                amount=number(amount, "CNY", language),
-                month=month_name(month, language),
-                day=day(last_day(month), language),
-            )
-        )
-    return Text(*filled)
+    words = {
+        "amount": number_in_both(amount, "CNY"),
+        "month": month_in_both(month),
+        "day": day_in_both(last_day(month)),
+    }
+    return fill_in_both(text, words)
 
 
 def _first_payment_above(

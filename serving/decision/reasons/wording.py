@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 
 from features.catalogue import Unit
-from serving.decision.config.reasons import Language
-from serving.decision.config.template import InBoth
+from serving.decision.config.reasons import Language, Text
+from serving.decision.config.template import InBoth, template_in_both
 
 # strftime would use the language of the machine's locale.
 _MONTHS = (
@@ -74,18 +75,27 @@ def number_in_both(value: float, unit: Unit) -> InBoth:
     return plain, plain
 
 
-@lru_cache(maxsize=1024)  # the days of a decision are the same few for all accounts
 def amount_due(amount: float, language: Language) -> str:
+    """:func:`amount_due_in_both` in one language.
+
+    >>> amount_due(2857.14, "en"), amount_due(2857.0, "en")
+    ('CNY 2,858', 'CNY 2,857')
+    """
+    english, chinese = amount_due_in_both(amount)
+    return english if language == "en" else chinese
+
+
+def amount_due_in_both(amount: float) -> InBoth:
     """An amount that has to be paid, rounded up: to be some fen short is to be short.
 
-    >>> amount_due(2857.14, "en"), amount_due(2857.0, "en"), amount_due(0.4, "en")
-    ('CNY 2,858', 'CNY 2,857', 'CNY 0.40')
+    >>> amount_due_in_both(2857.14), amount_due_in_both(0.4)
+    (('CNY 2,858', '2,858元'), ('CNY 0.40', '0.40元'))
     """
-    return number(round_up_to_pay(amount), "CNY", language)
+    return number_in_both(round_up_to_pay(amount), "CNY")
 
 
 def round_up_to_pay(amount: float) -> float:
-    """An amount in CNY as :func:`amount_due` writes it."""
+    """An amount in CNY as :func:`amount_due_in_both` writes it."""
     fen = round(amount, 2)
     return fen if fen < 1 else float(math.ceil(fen))
 
@@ -120,6 +130,19 @@ def month_name(date: datetime.date, language: Language) -> str:
 def month_in_both(date: datetime.date) -> InBoth:
     """:func:`month_name` in English and Chinese."""
     return f"{_MONTHS[date.month - 1]} {date.year}", f"{date.year}年{date.month}月"
+
+
+def fill_in_both(text: Text, words: Mapping[str, InBoth]) -> Text:
+    """A text with these words in the places of its placeholders.
+
+    >>> fill_in_both(Text("Pay {amount}.", "偿还{amount}。"), {"amount": ("CNY 5", "5元")})
+    Text(en='Pay CNY 5.', zh='偿还5元。')
+
+    Raises:
+        KeyError: A placeholder has no words.
+    """
+    template = template_in_both(text.en, text.zh)
+    return Text(*template.fill([words[name] for name in template.names]))
 
 
 def printed_amount(amount: float) -> float:
