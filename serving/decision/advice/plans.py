@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from serving.decision.advice.ahead.roll import write_finances
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.rollout import Plans
 from serving.decision.config.advice import LEVERS, AdviceRules, LeverName
-from serving.decision.policy.limit import grid_down, grid_up
+from serving.decision.policy.limit import grid_down, grid_up, round_down, round_up
 
 # Carrying on: every lever as before.
 _AS_BEFORE: Mapping[LeverName, float] = {
@@ -33,7 +34,8 @@ _AS_BEFORE: Mapping[LeverName, float] = {
     "no_new_credit": 0.0,
     "repay_elsewhere": 0.0,
 }
-
+# As a row of a grid: with it nothing is paid at least.
+_CARRYING_ON = np.array([*(_AS_BEFORE[name] for name in LEVERS), 0.0, 0.0])
 
 _ON_TIME, _EXTRA, _ELSEWHERE = map(LEVERS.index, ("on_time", "extra", "repay_elsewhere"))
 
@@ -137,9 +139,8 @@ def make_plan_grid(
     # Shares of a small amount may round to the same one.
     distinct = [[*dict.fromkeys(tried[name])] for name in LEVERS]
     places = _combinations(tuple(map(len, distinct)))
-    rows = np.empty((places.shape[1], len(LEVERS) + 2))
-    for lever, amounts in enumerate(distinct):
-        rows[:, lever] = np.array(amounts)[places[lever]]
+    rows = np.empty((len(places), len(LEVERS) + 2))
+    rows[:, : len(LEVERS)] = np.array([*chain.from_iterable(distinct)])[places]
     # A share that the minimum due covers anyway is not worth a step.
     share = finances.least_share if finances.least_share > minimum_share else 0.0
     paid_now = _paid_now(
@@ -176,11 +177,13 @@ def make_plan_grid(
 
 @lru_cache(maxsize=256)
 def _combinations(lengths: tuple[int, ...]) -> Rows:
-    """Every combination of a position in each of so many lists, int64 (lists, combinations).
+    """Every combination of a place in each of so many lists, int64 (combinations, lists).
 
-    The last position changes first.
+    The lists follow each other, and places are counted from the first on.  The last place changes
+    first.
     """
-    places: Rows = np.indices(lengths).reshape(len(lengths), -1)
+    starts = np.cumsum((0, *lengths[:-1]))
+    places: Rows = np.indices(lengths).reshape(len(lengths), -1).T + starts
     return places
 
 
@@ -193,22 +196,25 @@ def _rotations(habit_months: int) -> Rows:
 def _amounts(finances: Finances, rules: AdviceRules) -> dict[LeverName, list[float]]:
     """What is tried of each lever."""
     levers, step = rules.levers, rules.search.rounding
-    balance, debt = finances.balance, _known(finances.debt)
     spent = _known(finances.spent)
     spending = [math.inf]
     if spent > 0:
         shares = levers["spending"].grid
+        amounts = round_down(np.array(shares) * spent, step).tolist()
         # The whole of the present spending is no limit on it.
-        spending = [math.inf if s == 1 else grid_down(s * spent, step) for s in shares]
+        spending = [
+            math.inf if share == 1 else amount
+            for share, amount in zip(shares, amounts, strict=True)
+        ]
+    extra = np.array(levers["extra"].grid) * finances.balance
+    elsewhere = np.array(levers["repay_elsewhere"].grid) * _known(finances.debt)
     return {
         "on_time": [1.0],
-        "extra": [grid_up(share * balance, step) for share in levers["extra"].grid],
+        "extra": round_up(extra, step).tolist(),
         "spending": spending,
         "no_cash": list(levers["no_cash"].grid),
         "no_new_credit": list(levers["no_new_credit"].grid),
-        "repay_elsewhere": [
-            grid_up(share * debt, step) for share in levers["repay_elsewhere"].grid
-        ],
+        "repay_elsewhere": round_up(elsewhere, step).tolist(),
     }
 
 
@@ -238,7 +244,8 @@ def _baselines(
     rotations: int,
 ) -> Matrix:
     """Paying on time only, from what is paid now on, and carrying on as often as it is relived."""
-    rows = np.tile([*(_AS_BEFORE[name] for name in LEVERS), 0.0, 0.0], (1 + rotations, 1))
+    rows = np.empty((1 + rotations, len(_CARRYING_ON)))
+    rows[:] = _CARRYING_ON
     rows[0, _ON_TIME] = 1.0
     rows[0, len(LEVERS) :] = share, paid_now
     return rows

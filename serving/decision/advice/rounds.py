@@ -176,18 +176,18 @@ def _next_plans(
 
     That is inf for a plan that asks for no more than what is asked for whatever can be paid.
     """
-    plans, positions, payable = [], [], []
+    plans, asks_least = [], []
     for search, count in zip(searches, counts, strict=True):
-        grid = search.grid
         following = slice(search.evaluated, search.evaluated + count)
-        plans.append(grid.rows[following])
-        positions.append(np.arange(following.start, following.stop))
-        most = grid.payable + HALF_CENT
-        payable.append(np.where(grid.asks_least[following], np.inf, most))
+        plans.append(search.grid.rows[following])
+        asks_least.append(search.grid.asks_least[following])
+    evaluated = np.array([search.evaluated for search in searches])
+    payable = np.array([search.grid.payable for search in searches]) + HALF_CENT
+    before = np.cumsum(counts) - counts  # plans of the accounts before
     return (
         np.concatenate(plans),
-        np.concatenate(positions),
-        np.concatenate(payable),
+        np.arange(sum(counts)) + np.repeat(evaluated - before, counts),
+        np.where(np.concatenate(asks_least), np.inf, np.repeat(payable, counts)),
     )
 
 
