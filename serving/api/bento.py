@@ -238,7 +238,8 @@ def with_own_layers(app: Starlette) -> Starlette:
     for layer in app.user_middleware:
         kind: object = layer.cls
         if kind is TimeoutMiddleware:
-            layers.append(Middleware(TimeLimit, **layer.kwargs))
+            options: dict[str, Any] = {**layer.kwargs}
+            layers.append(Middleware(TimeLimit, timeout=options["timeout"]))
         elif kind is not RunnerTrafficMetricsMiddleware:
             layers.append(layer)
     app.user_middleware = layers
