@@ -90,14 +90,13 @@ class Projection:
         counts: Rows,
     ) -> MeanCourses:
         """The means of trajectories that follow each other, so many from each start on."""
-        most = int(counts.max())
+        following = _following(starts, counts)
 
         def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
             # One after the other: NumPy adds neighbours in another order, with other last bits.
-            sums = np.take(values, starts, axis=1)
-            for later in range(1, most):
-                has_more = np.flatnonzero(counts > later)
-                sums[:, has_more] += np.take(values, starts[has_more] + later, axis=1)
+            sums = values.take(starts, axis=1)
+            for accounts, trajectories in following:
+                sums[:, accounts] += values.take(trajectories, axis=1)
             divisors = counts if values.ndim == 2 else counts[:, np.newaxis]
             means: NDArray[np.float64] = sums / divisors
             return means
@@ -109,6 +108,19 @@ class Projection:
             probability=_smooth(mean(self.probabilities)),
             features=features,
         )
+
+
+def _following(starts: Rows, counts: Rows) -> list[tuple[Rows | slice, Rows]]:
+    """The accounts that have a second trajectory, with its place; those that have a third; ..."""
+    least, most = int(counts.min()), int(counts.max())
+    following: list[tuple[Rows | slice, Rows]] = []
+    for later in range(1, most):
+        if later < least:  # all have one
+            following.append((slice(None), starts + later))
+            continue
+        has_more = np.flatnonzero(counts > later)
+        following.append((has_more, starts[has_more] + later))
+    return following
 
 
 def outcome_after(
@@ -202,12 +214,12 @@ class Rolled:
         account, months = self.account[trajectories], len(self.limits)
         history = window.stored.shape[1]
         stored = np.empty((len(STORED_COLUMNS), months + history, len(trajectories)))
-        stored[:, :months] = np.take(self.stored[:, :months], trajectories, axis=2)
-        stored[:, months:] = np.take(window.stored, account, axis=2)
+        stored[:, :months] = self.stored[:, :months].take(trajectories, axis=2)
+        stored[:, months:] = window.stored.take(account, axis=2)
         return Rolled(
             account,
             stored,
-            np.take(self.limits, trajectories, axis=1),
+            self.limits.take(trajectories, axis=1),
             self.elsewhere[trajectories],
         )
 

@@ -230,8 +230,8 @@ def decide_as_numbers(
     decide_all(
         plain_array(probability),
         plain_array(features),
-        np.take(numbers.as_of, account, axis=1),
-        np.take(numbers.today, account, axis=1),
+        numbers.as_of.take(account, axis=1),
+        numbers.today.take(account, axis=1),
         numbers.limit[account],
         numbers.product[account],
         numbers_of(policy).arrays,

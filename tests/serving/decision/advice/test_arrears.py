@@ -71,7 +71,7 @@ def steps_of(standing: Standing) -> dict[int, ArrearsStep]:
         }
     )
     window = lay_out(check(row))
-    found = ways_out_of_arrears(window, 0, datetime.date(2026, 9, 1), TERMS, TEXTS)
+    [found] = ways_out_of_arrears(window, [datetime.date(2026, 9, 1)], TERMS, TEXTS)
     return {step.under: step for step in found}
 
 
