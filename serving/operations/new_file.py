@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from serving.storage.bundles.whole_file import whole_file
 from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 
@@ -16,10 +16,10 @@ BESIDE_RECORD = ("-wal", "-shm", "-journal", ".lock")
 
 
 @contextmanager
-def whole_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty file, mode 0600, that becomes ``path`` if the block ends without an error.
+def private_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A :func:`whole_file` with the mode 0600, empty at first.
 
-    It is durable then. After an error nothing is left, and a former ``path`` is as it was.
+    What SQLite writes beside it is removed.
 
     Raises:
         StorageError: ``path`` exists and ``overwrite`` is false, or its folder does not exist, or
@@ -29,24 +29,18 @@ def whole_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         raise StorageError(f"{path}: expected a file in a folder that exists")
     if not overwrite and os.path.lexists(path):
         raise _exists(path)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        # Its own text would name the unfinished file, which nobody asked for.
-        because = f"{path}: expected a file that can be written: {error.strerror}"
-        raise StorageError(because) from error
-    try:
-        yield unfinished
-        _sync(unfinished)
-        if overwrite:
-            unfinished.replace(path)
-        else:
-            _rename_to_new(unfinished, path)
-        _sync(path.parent)
-    finally:
-        for suffix in ("", *BESIDE_RECORD):
-            Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
+    with whole_file(path, rename=Path.replace if overwrite else _rename_to_new) as unfinished:
+        try:
+            os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except OSError as error:
+            # Its own text would name the unfinished file, which nobody asked for.
+            because = f"{path}: expected a file that can be written: {error.strerror}"
+            raise StorageError(because) from error
+        try:
+            yield unfinished
+        finally:
+            for suffix in BESIDE_RECORD:
+                Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:
@@ -79,7 +73,7 @@ def write_private(path: Path, lines: Iterator[str], overwrite: bool = False) -> 
         return 0
     count = 1
     with (
-        whole_file(path, overwrite) as unfinished,
+        private_file(path, overwrite) as unfinished,
         unfinished.open("w", encoding="utf-8") as out,
     ):
         out.write(first + "\n")
@@ -127,14 +121,6 @@ def _is_same_file(one: Path, other: Path) -> bool:
     if not (one.exists() and other.exists()):
         return False
     return one.samefile(other)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _exists(path: Path) -> StorageError:

@@ -36,7 +36,7 @@ from serving.portfolio.recorded.record import Recorder
 from serving.portfolio.spread.hand_out import check_audit_log, decide_all
 from serving.portfolio.spread.seal_ahead import seal_all
 from serving.portfolio.totals import Totals
-from serving.portfolio.worker import NOTES, Done, rejects_file, remove_unfinished, whole_file
+from serving.portfolio.worker import NOTES, Done, file_of_run, rejects_file, remove_unfinished
 from serving.storage.timestamps import encode_time
 
 _LOCK = "_lock"
@@ -302,7 +302,7 @@ def _collect_rejects(found: Sequence[Done], folder: Path, rejects: Path) -> None
     # As text: an account 007 would become the number 7.
     tables = [pl.read_csv(file, infer_schema=False) for file in files]
     none = pl.DataFrame(schema=dict.fromkeys(("account_id", "month", "rule"), pl.String))
-    with whole_file(rejects) as file:
+    with file_of_run(rejects) as file:
         pl.concat([none, *tables]).write_csv(file)
 
 
@@ -333,5 +333,5 @@ def _finish(
 
 
 def _write(place: Path, manifest: dict[str, Any]) -> None:
-    with whole_file(place) as file:
+    with file_of_run(place) as file:
         file.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

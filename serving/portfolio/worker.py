@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,6 +40,7 @@ from serving.portfolio.recorded.keeps import keeps_of, keeps_root
 from serving.portfolio.recorded.past import RecordedPast
 from serving.portfolio.totals import Totals
 from serving.reviews.past_decision import OtherProductError
+from serving.storage.bundles.whole_file import whole_file
 
 # The folder of the notes, within that of the decisions: readers of Parquet skip such names.
 NOTES = "_partitions"
@@ -136,7 +135,7 @@ class Decider:
             done = self._decide(partition, statements)
         except (*_REFUSALS, OSError) as error:
             raise PortfolioError(f"{partition.path}: {error}") from error
-        with whole_file(note) as file:
+        with file_of_run(note) as file:
             file.write_text(done.to_json() + "\n", "utf-8")
         return done
 
@@ -169,7 +168,7 @@ class Decider:
         set_aside = 0
         if not breaches.is_empty():
             set_aside = breaches["account_id"].n_unique()
-            with whole_file(rejects_file(partition.name, folder)) as file:
+            with file_of_run(rejects_file(partition.name, folder)) as file:
                 breaches.write_csv(file)
         return replace(done, set_aside=set_aside, totals=totals)
 
@@ -261,7 +260,7 @@ def write_table(table: pl.DataFrame, path: Path) -> str:
     content = io.BytesIO()
     # To memory first: of a full disk Polars says that the file is out of specification.
     table.write_parquet(content)
-    with whole_file(path) as file:
+    with file_of_run(path) as file:
         file.write_bytes(content.getbuffer())
     return hashlib.sha256(content.getbuffer()).hexdigest()
 
@@ -272,37 +271,21 @@ def rejects_file(partition: str, folder: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which becomes ``path``, durably, if the block raises nothing.
+def file_of_run(path: Path) -> Iterator[Path]:
+    """A :func:`whole_file` in a folder that is made if it is not there.
 
     Raises:
         PortfolioError: It cannot be written; its cause is the OSError.
     """
     try:
-        with _whole_file(path) as unfinished:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path, _UNFINISHED) as unfinished:
             yield unfinished
     except OSError as error:
         raise PortfolioError(
             f"{path}: cannot be written: {error.strerror or error}; "
             "when it can be, the same command goes on where it stopped"
         ) from error
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Unlike any other: processes of several machines may have the same id.
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_UNFINISHED}")
-    try:
-        yield unfinished
-        descriptor = os.open(unfinished, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:

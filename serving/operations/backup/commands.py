@@ -23,7 +23,7 @@ from serving.operations.backup.verified import (
     verify_with,
 )
 from serving.operations.errors import NothingDone
-from serving.operations.new_file import BESIDE_RECORD, check_not_of_record, whole_file
+from serving.operations.new_file import BESIDE_RECORD, check_not_of_record, private_file
 from serving.storage.database import Database
 from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings, read_settings
@@ -55,7 +55,7 @@ def backup_record(options: argparse.Namespace) -> int:
             f"there is no audit log at {settings.file}; CLEARLINE_RECORD says where it is"
         )
     known = _read_known(settings)
-    with whole_file(options.destination) as unfinished:
+    with private_file(options.destination) as unfinished:
         report = _copy(known, unfinished)
         print(report_text(report))
         if report.count and not options.keep_damaged:
@@ -65,7 +65,7 @@ def backup_record(options: argparse.Namespace) -> int:
             )
     print(f"copy         {options.destination}, {options.destination.stat().st_size} bytes")
     for target, source in copies:
-        with whole_file(target) as unfinished:
+        with private_file(target) as unfinished:
             unfinished.write_bytes(source.read_bytes())
         print(f"copy         {target}")
     _print_warning(options, settings)
@@ -149,7 +149,7 @@ def _restore_sqlite(known: _Known, record: Path, source: Path) -> tuple[Extent, 
     lines, unreached = split_checkpoints(
         known.checkpoint_lines, known.secrets.verifier, extent.rows
     )
-    with whole_file(record) as unfinished:
+    with private_file(record) as unfinished:
         sqlite.copy_database(source, "ro", unfinished)
         _check_restored(
             sqlite.verify_copy(unfinished, known.secrets, lines), "nothing was restored"

@@ -13,7 +13,7 @@ import polars as pl
 from serving.operations.decide_again.attribution import FIELDS, STEPS, changed_by
 from serving.operations.decide_again.backfill import Compared
 from serving.operations.errors import NothingDone
-from serving.operations.new_file import whole_file, write_private
+from serving.operations.new_file import private_file, write_private
 
 SUFFIXES = (".jsonl", ".parquet")
 # Fields of a comparison that are the same under both bundles.
@@ -71,7 +71,7 @@ def write_comparisons(path: Path, lines: Iterator[str], overwrite: bool) -> int:
     """
     if path.suffix == ".jsonl":
         return write_private(path, lines, overwrite)
-    with whole_file(path, overwrite) as unfinished:
+    with private_file(path, overwrite) as unfinished:
         # The comparisons of a year do not fit into memory, and Parquet is written in columns.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             rows = Path(folder) / "rows.jsonl"

@@ -28,7 +28,7 @@ from serving.portfolio.order import Order
 from serving.portfolio.recorded.batches import Batch, Sealer
 from serving.portfolio.recorded.entries import CALLER, read_entries
 from serving.portfolio.recorded.failures import name_failures
-from serving.portfolio.worker import NOTES, Done, entries_files, whole_file
+from serving.portfolio.worker import NOTES, Done, entries_files, file_of_run
 from serving.reviews.due import all_due
 from serving.storage.database import COMMAND_SECONDS, open_database
 
@@ -120,7 +120,7 @@ class Recorder:
             late = self._store(batch)
             overtaken += late
             stored += batch.count - len(late)
-        with whole_file(_overtaken_file(done.name, self._order.decisions)) as place:
+        with file_of_run(_overtaken_file(done.name, self._order.decisions)) as place:
             place.write_text(json.dumps(overtaken), "utf-8")
         recorded = Recorded(done.name, stored, len(overtaken), done.keeps, done.roots)
         self._committer.commit([[self._row(recorded, self._key(done.name))]])

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from serving.decision.bundle import BundleError
 from serving.storage.bundles.store import find_bundle
+from serving.storage.bundles.whole_file import whole_file
 from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 
@@ -242,20 +243,8 @@ def _read(file: Path, kind: type[_Record]) -> _Record | None:
 
 def _replace_file(file: Path, record: Activation | Outcomes | Served) -> None:
     """Write a record to a file, completely or not at all, and durably."""
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        with draft.open("w", encoding="utf-8") as opened:
-            json.dump(asdict(record), opened)
-            opened.flush()
-            os.fsync(opened.fileno())
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(file) as draft:
+        draft.write_text(json.dumps(asdict(record)), "utf-8")
 
 
 def _open_lock(file: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.__main__ import main
-from serving.operations.new_file import check_writable, whole_file
+from serving.operations.new_file import check_writable, private_file
 from serving.storage.errors import StorageError
 
 TOO_LONG = "x" * 250  # with what an unfinished file has more, longer than file systems allow
@@ -15,7 +15,7 @@ TOO_LONG = "x" * 250  # with what an unfinished file has more, longer than file 
 
 def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / TOO_LONG
-    with pytest.raises(StorageError) as refused, whole_file(path):
+    with pytest.raises(StorageError) as refused, private_file(path):
         pass
     assert str(refused.value).startswith(f"{path}: expected a file that can be written: ")
     assert not list(tmp_path.iterdir())
