@@ -135,6 +135,8 @@ def earlier_of_requests(
     Raises :class:`OtherProductError` for accounts that would get the prior of another product. A
     request that states its prior gets none.
     """
+    if not (memories or latest):
+        return {}  # most requests of a new lender: nothing is known of the accounts
     recalling = {one.account_id: one.product for one in requests if not one.states_prior}
     recorded = other_products(recalling, memories, latest)
     if recorded:
