@@ -27,7 +27,12 @@ from serving.decision.policy.dates import local_date
 from serving.decision.policy.prior import Prior
 from serving.decision.policy.since_last import Earlier
 from serving.decision.result import Decision
-from serving.decision.scoring.score import log_odds_of, probability_of, score
+from serving.decision.scoring.score import (
+    AdditivityError,
+    log_odds_by_tables,
+    probability_of,
+    score,
+)
 from serving.schemas.answer_bytes import write_answer
 
 # One row an account.  Amounts in CNY.  ``decision_id`` and ``answer``, the bytes that the endpoint
@@ -112,10 +117,12 @@ def decide_block(statements: Statements, basis: Basis, past: Past = NO_PAST) -> 
         StatementError: A month is in the future.
         ProductError: The bundle has no reference population for an account's product.
         PriorError: A prior contradicts itself, the account's statements or the day.
+        AdditivityError: The tables of the model give other log-odds than LightGBM.
     """
     values = values_of(statements.window)
     matrix = matrix_of(values, basis.bundle.features)
-    log_odds = log_odds_of(matrix, basis.bundle.scorer, threads=1)
+    # A tenth of the time of LightGBM, which predicts for those that are decided one by one.
+    log_odds = log_odds_by_tables(matrix, basis.bundle.scorer)
     accounts = Scored(values, statements.window.products, log_odds)
     is_plain = np.zeros(len(log_odds), dtype=np.bool_)
     if not basis.with_all_answers:
@@ -127,12 +134,23 @@ def decide_block(statements: Statements, basis: Basis, past: Past = NO_PAST) -> 
     for first in range(0, len(others), DECIDED_AT_ONCE):
         some = statements.take(others[first : first + DECIDED_AT_ONCE])
         decisions += _decide(some, basis, past)
+    _check_log_odds(decisions, log_odds[others])
     decided = [_row(decision, basis.bundle) for decision in decisions]
     kept = _keeps(statements, accounts, basis.bundle)[plain]
     table = pl.concat([kept, pl.DataFrame(decided, schema=SCHEMA)]).sort("account_id")
     if basis.with_contributions:
         table = table.with_columns(_contributions(matrix, statements, basis.bundle))
     return Block(table, decisions)
+
+
+def _check_log_odds(decisions: Sequence[Decision], by_tables: Vector) -> None:
+    """Raise :class:`AdditivityError` if a decision, by LightGBM, has other log-odds than these."""
+    for decision, expected in zip(decisions, by_tables.tolist(), strict=True):
+        if decision.log_odds != expected:
+            raise AdditivityError(
+                f"account {decision.account_id}: expected the log-odds of LightGBM, "
+                f"{decision.log_odds!r}, from the tables of the model, got {expected!r}"
+            )
 
 
 def _has_no_past(statements: Statements, basis: Basis, past: Past) -> Mask:

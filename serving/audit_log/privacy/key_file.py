@@ -30,7 +30,7 @@ _OPTIONAL_FIELDS = {"digest_key", "identity_key"}
 class Secrets:
     """The keys of the audit log, 32 bytes each."""
 
-    account_keys: Mapping[str, bytes]  # by id; they hash account names
+    account_keys: Mapping[str, bytes]  # by id, the one in use first; they hash account names
     account_key: str  # id of the account key in use
     sealing_key: bytes  # encrypts the keys of data subjects
     signing_key: bytes  # signs checkpoints (Ed25519)
@@ -41,13 +41,18 @@ class Secrets:
     # earlier version has none: it is derived from the sealing key, the same in every process.
     identity_key: bytes
 
+    def __post_init__(self) -> None:
+        # In order once, and not for each of the accounts of a portfolio.
+        order = sorted(self.account_keys, key=lambda key_id: (key_id != self.account_key, key_id))
+        keys = {key_id: self.account_keys[key_id] for key_id in order}
+        object.__setattr__(self, "account_keys", keys)
+
     def account_hashes(self, tenant: str, account: str) -> dict[str, str]:
         """The keyed hashes of an account, hex, by id of the key; the key in use comes first."""
         named = f"{tenant}\0{account}".encode()
-        order = sorted(self.account_keys, key=lambda key_id: (key_id != self.account_key, key_id))
         return {
-            key_id: hmac.digest(self.account_keys[key_id], named, "sha256").hex()
-            for key_id in order
+            key_id: hmac.digest(key, named, "sha256").hex()
+            for key_id, key in self.account_keys.items()
         }
 
     def keyed_digest(self, content: bytes) -> str:

@@ -6,7 +6,8 @@ for each pattern, or 0 for a leaf of another piece; a row costs one look-up a pi
 
 The bits are those of ``Booster.predict``: both add the same leaves in the order of the trees, and
 to add 0 changes nothing.  A decision's own log-odds still come from LightGBM, so that its
-prediction and our tables test each other.
+prediction and our tables test each other.  The accounts of a portfolio that plainly keep their
+limit have log-odds from here alone; the others of the portfolio are compared with LightGBM's.
 """
 
 from __future__ import annotations

@@ -7,14 +7,13 @@ are stored one after the other.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from features.schema import NAMES
 from features.statements import Statements
@@ -66,7 +65,8 @@ def entries_table(
         answered = AnsweredDecision(decision, content)
         rows.append(_row(answered, balance, basis, past))
     for row, request in zip(rows, _pack_requests(own, past), strict=True):
-        row["metadata"] = json.dumps(row["metadata"] | {"run": run}, ensure_ascii=False)
+        metadata = row["metadata"] | {"run": run}
+        row["metadata"] = to_json(metadata).decode()
         row["asked"] = request
     return pl.DataFrame(rows, schema=_SCHEMA)
 
@@ -97,7 +97,7 @@ def read_entries(
             caller=CALLER,
             at=decode_time(row["at"]),
             account=row["account_id"],
-            metadata=json.loads(row["metadata"]),
+            metadata=from_json(row["metadata"]),
             packed=tuple(row[name] for name in _PACKED),
             due=row["due"],
             follows=row["follows"],

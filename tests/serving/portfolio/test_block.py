@@ -14,7 +14,7 @@ from serving.decision.pipeline import run_stages
 from serving.decision.policy.compiled import plain_keep
 from serving.decision.policy.compiled.plain_keep import Scored, plain_keeps
 from serving.decision.result import ProductError
-from serving.decision.scoring.score import log_odds_of
+from serving.decision.scoring.score import AdditivityError, log_odds_of
 from serving.portfolio.block import CONTRIBUTIONS, SCHEMA, Basis, decide_block
 from tests.support import checks
 from tests.support.each import each
@@ -102,6 +102,19 @@ def test_an_unknown_value_that_no_training_row_lacked_is_never_plain(
     values[:, FEATURE_NAMES.index(name)] = float("nan")
     scored = Scored(values, read_table(windows).window.products, values[:, 0] * 0.0 - 9.0)
     assert not plain_keeps(scored, bundle).any()
+
+
+def test_tables_with_other_log_odds_than_lightgbm_are_found(
+    windows: pl.DataFrame, bundle: Bundle
+) -> None:
+    tables = bundle.scorer.leaf_values
+    assert tables is not None
+    moved = dataclasses.replace(tables, values=tables.values * (1 + 1e-15))
+    scorer = dataclasses.replace(bundle.scorer, leaf_values=moved)
+    other = dataclasses.replace(bundle, scorer=scorer)
+    read = read_table(windows)
+    with pytest.raises(AdditivityError, match=r"account \S+: expected the log-odds of LightGBM"):
+        decide_block(read, Basis(other, checks.WHEN))
 
 
 def test_contributions_are_the_scorer_s(accounts: list[pl.DataFrame], bundle: Bundle) -> None:

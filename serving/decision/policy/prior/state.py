@@ -290,18 +290,19 @@ def _log_odds_to_remember(prior: Prior, log_odds: float | None) -> float | None:
 
 
 def _after_cut(prior: Prior, change: Change) -> Prior:
-    began = prior
+    limit_before = prior.limit_before
+    balance_before = prior.balance_before
+    first_cut_on = prior.first_cut_on
     if not prior.cuts:
         # A referral alone may be old: the first cut decides what all later ones are measured by.
-        began = replace(
-            prior,
-            limit_before=change.limit_before,
-            balance_before=change.balance,
-            first_cut_on=change.on,
-        )
+        limit_before = change.limit_before
+        balance_before = change.balance
+        first_cut_on = change.on
     return replace(
-        began,
-        limit_before=max(began.limit_before, change.limit),
+        prior,
+        limit_before=max(limit_before, change.limit),
+        balance_before=balance_before,
+        first_cut_on=first_cut_on,
         last_cut_on=change.on,
         # A person confirms what the model proposed: the log-odds are those of the referral.
         log_odds=prior.log_odds if change.log_odds is None else change.log_odds,
