@@ -10,9 +10,10 @@ import pytest
 
 from serving.web.server.garbage import freeze_loaded
 
-LOADED = 1_000_000  # objects
+pytestmark = pytest.mark.checked  # a million objects
+LOADED = 1_000_000
 VALUES = 50  # of a request
-REQUESTS = 20_000
+REQUESTS = 8_000
 UNDER_WAY = 1_000  # so many requests are answered before the first of them is over
 PROMPT = 4 * UNDER_WAY
 
