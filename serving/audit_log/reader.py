@@ -14,6 +14,7 @@ from serving.audit_log.rows import StoredRow, decode_rows, unique_key_column
 from serving.decision.policy.prior import Prior
 from serving.storage.database import Database
 from serving.storage.tables import (
+    api_keys,
     due_accounts,
     entries,
     not_a_decision,
@@ -295,6 +296,16 @@ class Reader:
             with self._database.reading() as connection:
                 found.update(connection.scalars(sa.select(_tenant).where(*within)))
         return sorted(found)
+
+    def knows(self, tenant: str) -> bool:
+        """Whether a tenant has an API key or an entry."""
+        with self._database.reading() as connection:
+            # Each has an index of its tenants, or few rows; of the entries all are read.
+            for one in (api_keys, due_accounts, review_states, open_notices):
+                named = sa.select(one.c.tenant).where(one.c.tenant == tenant).limit(1)
+                if connection.scalar(named) is not None:
+                    return True
+        return tenant in self.tenants()
 
     def rows(self) -> Iterator[sa.RowMapping]:
         """Every row as stored, encrypted, in order of ``seq``."""

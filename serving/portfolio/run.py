@@ -73,7 +73,8 @@ def run(order: Order, progress: Progress | None = None, report: Report | None = 
     bundle = load(order.bundle)
     if order.record is not None:
         # Here, where its fault has a sentence, before processes open it.
-        RecordedPast(order.record, order.tenant).close()
+        with closing(RecordedPast(order.record, order.tenant)) as past:
+            past.check_tenant()
     with _folder_of_run(order.decisions), _only_run(order.decisions):
         return _run(order, portfolio, bundle, progress, report)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from features.statements import Statements
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
+from serving.auth.caller import LOOPBACK
 from serving.decision.policy.prior import up_to_date
 from serving.decision.policy.since_last import Earlier
 from serving.portfolio.block import Past
@@ -41,6 +42,21 @@ class RecordedPast:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+    def check_tenant(self) -> None:
+        """Raise :class:`StorageError` if the audit log has other lenders and not this one.
+
+        A new audit log has none, and a service without API keys decides for one of its own.
+        """
+        with name_failures(self._database):
+            if self._tenant == LOOPBACK.tenant or self._reader.knows(self._tenant):
+                return
+            known = self._reader.tenants()
+        if known:
+            raise StorageError(
+                f"--tenant: expected a tenant of the audit log, one of {known}, got "
+                f"{self._tenant!r}; `python -m serving keys new` makes another"
+            )
 
     def of(self, statements: Statements) -> Past:
         """The priors and the latest decisions, without those of accounts that are not recorded.

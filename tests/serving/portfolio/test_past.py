@@ -12,6 +12,7 @@ import pytest
 
 from serving.api.decisions import Decisions
 from serving.audit_log.log import AuditLog
+from serving.auth.keys import KeyTerms, create
 from serving.decision.bundle import Bundle
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.order import Order
@@ -130,3 +131,27 @@ def test_an_account_with_another_product_than_recorded_is_refused_or_set_aside(
     assert (result.set_aside, result.totals.accounts) == (2, 0)
     without = dataclasses.replace(order, decisions=tmp_path / "without")
     assert run(without).totals.accounts == 2
+
+
+def test_a_lender_that_does_not_exist_is_refused_with_those_that_do(
+    windows: pl.DataFrame, bundle: Bundle, bundle_folder: Path, tmp_path: Path
+) -> None:
+    statements = windows.filter(pl.col("account_id") == windows["account_id"][0])
+    statements.write_parquet(tmp_path / "one.parquet")
+    settings = settings_in(tmp_path)
+    audit_log = AuditLog(settings)
+    order = Order(tmp_path / "one.parquet", tmp_path / "out", bundle_folder, LATER)
+    recorded = dataclasses.replace(order, record=settings)
+    # A new audit log knows nobody.
+    first = dataclasses.replace(recorded, decisions=tmp_path / "first", tenant="lendr")
+    assert run(first).totals.accounts == 1
+    asked(Decisions(bundle, audit_log, lambda: checks.WHEN), statements, "before")
+    wrong = dataclasses.replace(recorded, tenant="lendr")
+    with pytest.raises(StorageError, match=r"one of \['lender'\], got 'lendr'"):
+        run(wrong)
+    assert not order.decisions.exists()
+    create(audit_log.database, audit_log.secrets, "lendr", ["score"], KeyTerms())
+    audit_log.close()
+    assert run(wrong).totals.accounts == 1
+    local = dataclasses.replace(recorded, decisions=tmp_path / "local", tenant="local")
+    assert run(local).totals.accounts == 1
