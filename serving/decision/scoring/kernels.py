@@ -68,10 +68,13 @@ def explain_rows(  # noqa: PLR0913  # numba takes plain arrays, not an object th
 
     Every table is read as if it had 8 splits and 8 slots: a threshold of NaN is never passed, and
     the sums of slot ``features`` are discarded.  Without branches that depend on the table, a row
-    takes half the time.
+    takes half the time.  All lines are found before the first is read, so that the processor
+    fetches several at once: between two decisions they leave its cache.
     """
     features = out.shape[1]
+    pieces = len(starts) - 1
     values = np.empty(len(columns))
+    lines = np.empty(pieces, np.int64)
     sums = np.empty(features + 1)
     for row in range(matrix.shape[0]):
         for column in range(len(columns)):
@@ -80,13 +83,14 @@ def explain_rows(  # noqa: PLR0913  # numba takes plain arrays, not an object th
             )
         for feature in range(features + 1):
             sums[feature] = 0.0
-        for piece in range(len(starts) - 1):
+        for piece in range(pieces):
             pattern = 0
             for j in range(WIDTH):
                 pattern |= (values[split_column[piece, j]] <= split_threshold[piece, j]) << j
-            line = starts[piece] + pattern
+            lines[piece] = starts[piece] + pattern
+        for piece in range(pieces):
             for j in range(WIDTH):
-                sums[slots[piece, j]] += table[line, j]
+                sums[slots[piece, j]] += table[lines[piece], j]
         for feature in range(features):
             out[row, feature] = sums[feature]
 
