@@ -14,11 +14,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, cached_property, lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
+from polars.exceptions import SchemaError, ShapeError
 
 from features.limits import FIRST_MONTH, LAST_MONTH, is_account_id
 from features.months import month_index, month_of
@@ -41,8 +43,7 @@ _LOW = np.array(
 )
 _HIGH = np.array([column.high for column in _NUMBERS], dtype=np.float64)
 _IS_WHOLE = np.array([column.kind == "whole_number" for column in _NUMBERS])
-_NAMES = list(NAMES)
-_DTYPES = [column.dtype for column in COLUMNS]
+_NO_STATEMENTS = table([])
 
 
 class Statements:
@@ -118,12 +119,21 @@ def read_table(statements: pl.DataFrame) -> Statements:
     Raises:
         StatementError: They break the schema, as :func:`features.schema.check` says it.
     """
-    is_short = statements.height <= LONGEST_WINDOW
-    if is_short and statements.columns == _NAMES and statements.dtypes == _DTYPES:
+    if statements.height <= LONGEST_WINDOW and _is_as_declared(statements):
         account = _read_account(statements.rows())
         if account is not None:
             return account
     return _lay_out(check(statements))
+
+
+def _is_as_declared(statements: pl.DataFrame) -> bool:
+    """Whether the columns are those of the schema in its order, each of its type or all null."""
+    # Polars compares the types: to make objects of Python of them takes three times as long.
+    try:
+        _NO_STATEMENTS.vstack(statements)
+    except (SchemaError, ShapeError):
+        return False
+    return True
 
 
 def read_rows(rows: Sequence[Row]) -> Statements:
@@ -200,7 +210,9 @@ def _lay_out_numbers(columns: Sequence[Sequence[Any]]) -> Stored | None:
 
     Each has to be in its range, or null where it may be.  NaN, which is no null, is not.
     """
-    numbers = np.array(columns, dtype=np.float64)  # None -> NaN
+    shape = len(columns), len(columns[0])
+    # None -> NaN.  Not np.array, which looks through all of them first.
+    numbers = np.fromiter(chain.from_iterable(columns), np.float64).reshape(shape)
     stored = np.empty((*numbers.shape, 1))
     unknown = np.empty(numbers.size, dtype=np.int64)
     check_numbers, nulls = _row_check()

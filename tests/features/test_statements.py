@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import statements as module
-from features.schema import COLUMNS, LONGEST_WINDOW, StatementError, check, sift, table
+from features.schema import (
+    COLUMNS,
+    LONGEST_WINDOW,
+    Column,
+    StatementError,
+    check,
+    sift,
+    table,
+)
 from features.statements import Statements, read_rows, read_table
 from features.window import lay_out
 from tests.support.accounts import quiet_account, window
@@ -93,9 +101,14 @@ def test_many_statements_are_read_as_the_rules_of_the_schema_have_them(
 
 
 def check_reading(statements: pl.DataFrame) -> None:
+    check_table(statements)
+    expected = outcome(lambda: checked_contents(statements))
+    assert outcome(lambda: contents(read_rows(statements.rows()))) == expected
+
+
+def check_table(statements: pl.DataFrame) -> None:
     expected = outcome(lambda: checked_contents(statements))
     assert outcome(lambda: contents(read_table(statements))) == expected
-    assert outcome(lambda: contents(read_rows(statements.rows()))) == expected
 
 
 @given(st.lists(window(), min_size=1, max_size=4))
@@ -103,6 +116,39 @@ def test_a_table_of_any_accounts_is_laid_out_as_it_was_checked(drawn: list[pl.Da
     named = [one.with_columns(account_id=pl.lit(f"a{i}")) for i, one in enumerate(drawn)]
     checked = check(pl.concat(reversed(named)))
     assert contents(read_table(checked)) == checked_contents(checked)
+
+
+COLUMNS_OF_OTHER_TYPES = {
+    "account_id": (pl.Categorical(), pl.Null),
+    "product": (pl.String(), pl.Categorical(), pl.Enum(["cash_loan", "pay_later"]), pl.Null),
+    "month": (pl.Datetime(), pl.String(), pl.Null),
+    "amount": (pl.Float32(), pl.Int64(), pl.String(), pl.Null),
+    "whole_number": (pl.Int64(), pl.UInt8(), pl.Float64(), pl.Boolean(), pl.Null),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
+def test_columns_of_other_types_are_read_as_the_schema_has_them(column: Column) -> None:
+    account = quiet_account(3, changes={"balance": 1 / 3})
+    types = COLUMNS_OF_OTHER_TYPES.get(column.name) or COLUMNS_OF_OTHER_TYPES[column.kind]
+    for dtype in each(types):
+        # The values of a column without a type are all null.
+        values = pl.lit(None) if dtype == pl.Null else pl.col(column.name).cast(dtype)
+        changed = account.with_columns(values.alias(column.name))
+        check_table(changed)
+
+
+@pytest.mark.parametrize("change", ["turned", "missing", "unknown", "objects"])
+def test_other_columns_are_read_as_the_schema_has_them(change: str) -> None:
+    account = quiet_account(3)
+    objects = pl.Series("balance", [1.0, 2.0, "3"], dtype=pl.Object)
+    changed = {
+        "turned": account.select(reversed(account.columns)),
+        "missing": account.drop("income"),
+        "unknown": account.with_columns(more=1.0),
+        "objects": account.with_columns(objects),
+    }[change]
+    check_table(changed)
 
 
 AMOUNTS = st.one_of(
