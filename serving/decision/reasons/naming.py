@@ -36,15 +36,22 @@ def groups_of(names: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
     return {group: tuple(sorted(own)) for group, own in groups.items()}
 
 
-def by_contribution(group: str, evidence: Evidence) -> list[str]:
-    """The group's features, the largest contribution first; equals are in the order of names."""
-    contributions = evidence.contributions
-    names = groups_of(tuple(contributions)).get(group, ())
-    return sorted(names, key=contributions.__getitem__, reverse=True)
+def add_up(
+    groups: Mapping[str, Sequence[str]], contributions: Mapping[str, float]
+) -> dict[str, float]:
+    """The sum of each group's contributions."""
+    # fsum: the order of the features does not matter.
+    return {group: math.fsum(map(contributions.__getitem__, own)) for group, own in groups.items()}
+
+
+def by_contribution(features: Sequence[str], evidence: Evidence) -> list[str]:
+    """A group's features, the largest contribution first; equals stay in their order, by name."""
+    return sorted(features, key=evidence.contributions.__getitem__, reverse=True)
 
 
 def feature_to_name(
     group: str,
+    features: Sequence[str],
     total: float,
     evidence: Evidence,
     wording: Wording,
@@ -52,6 +59,7 @@ def feature_to_name(
 ) -> str | None:
     """The feature that a group's sentence is about; None if none may be named.
 
+    ``features`` are the group's, by name, and ``total`` is the sum of their contributions;
     ``facts`` are those of the account that are never silent (:func:`facts_in`).
 
     Of those that may, it is the one that pushed most.  Where others pushed nearly as much, it is
@@ -66,7 +74,7 @@ def feature_to_name(
     sentences = wording.groups[group].sentences
     contributions, values = evidence.contributions, evidence.values
     comparison = evidence.comparison
-    for name in by_contribution(group, evidence):
+    for name in by_contribution(features, evidence):
         contribution = contributions[name]
         if contribution < least_of_all:
             break  # the others pushed less, or against the cut

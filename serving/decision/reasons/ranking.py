@@ -44,6 +44,7 @@ from serving.decision.config.reasons import NeverSilent, Text, Wording
 from serving.decision.reasons.comparison import Comparison
 from serving.decision.reasons.income_fall import tell_income_fall
 from serving.decision.reasons.naming import (
+    add_up,
     by_contribution,
     facts_in,
     feature_to_name,
@@ -122,6 +123,7 @@ class PrincipalGroup:
 class Ranked:
     """The reason groups of one account, before any is stated."""
 
+    groups: Mapping[str, Sequence[str]]  # each group's features of the model, by name
     facts: Sequence[NeverSilent]  # of the account, and those told only beside others
     sums: Mapping[str, float]  # C of every group, log-odds
     push: float  # of all groups that push toward the cut, log-odds
@@ -133,16 +135,18 @@ class Ranked:
 
 def rank(evidence: Evidence, wording: Wording) -> Ranked:
     """What the functions below follow from; they do it themselves where it is not given."""
+    # Found once: it takes longer to ask which groups the features have than to add up a group.
+    groups = groups_of(tuple(evidence.contributions))
     facts = facts_in(evidence, wording)
-    sums = sums_of(evidence.contributions)
+    sums = add_up(groups, evidence.contributions)
     push = sum(total for total in sums.values() if total > 0)
     large = _large_groups(sums, push, wording)
     eligible = {}
     for group in large:
-        named = feature_to_name(group, sums[group], evidence, wording, facts)
+        named = feature_to_name(group, groups[group], sums[group], evidence, wording, facts)
         if named is not None:
             eligible[group] = named
-    ranked = Ranked(facts, sums, push, large, eligible)
+    ranked = Ranked(groups, facts, sums, push, large, eligible)
     further = _groups_to_suffice(ranked, evidence, wording)
     return replace(ranked, eligible=eligible | further) if further else ranked
 
@@ -159,15 +163,16 @@ def principal_reasons(
     They are at most four, and the facts that are never silent in addition.  A delay that a rule
     tells of is not told again by its group.
     """
-    reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
+    reasons = [_rule_reason(place, hit, evidence) for place, hit in enumerate(hits, start=1)]
+    if not by_model:
+        return tuple(reasons)
     most = max(wording.most - len(hits), 0)
-    groups = principal_groups(evidence, wording, most, ranked) if by_model else []
+    ranked = ranked or rank(evidence, wording)
+    groups = principal_groups(evidence, wording, most, ranked)
     groups = _without_repeats(groups, hits, evidence)
-    for rank, group in enumerate(groups, start=len(hits) + 1):
-        reasons.append(_group_reason(rank, group, evidence, wording))
-    if by_model:
-        return tell_income_fall(reasons, evidence, wording)
-    return tuple(reasons)
+    for place, group in enumerate(groups, start=len(hits) + 1):
+        reasons.append(_group_reason(place, group, ranked, evidence, wording))
+    return tell_income_fall(reasons, evidence, wording)
 
 
 def _without_repeats(
@@ -218,7 +223,7 @@ def unexplainable(
     grounds = []
     if pushing_protected:
         grounds.append("protected_feature")
-    has_no_group = any(group not in wording.groups for group in large)
+    has_no_group = not wording.groups.keys() >= {*large}
     if has_no_group or any(
         named not in wording.groups[group].sentences for group, named in eligible.items()
     ):
@@ -287,7 +292,8 @@ def _groups_to_suffice(ranked: Ranked, evidence: Evidence, wording: Wording) -> 
     for group in smaller:
         if unexplained <= 0 or len(further) == room:
             break
-        named = feature_to_name(group, sums[group], evidence, wording, ranked.facts)
+        features = ranked.groups[group]
+        named = feature_to_name(group, features, sums[group], evidence, wording, ranked.facts)
         if named is not None:
             further[group] = named
             unexplained -= sums[group]
@@ -296,9 +302,7 @@ def _groups_to_suffice(ranked: Ranked, evidence: Evidence, wording: Wording) -> 
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
     """Contributions by feature of the model, summed over reason groups."""
-    groups = groups_of(tuple(contributions))
-    # fsum: the order of the features does not matter.
-    return {group: math.fsum(map(contributions.__getitem__, own)) for group, own in groups.items()}
+    return add_up(groups_of(tuple(contributions)), contributions)
 
 
 def _large_groups(sums: Mapping[str, float], push: float, wording: Wording) -> list[str]:
@@ -330,11 +334,12 @@ def _order_of(groups: tuple[str, ...]) -> Mapping[str, int]:
 def _group_reason(
     rank: int,
     group: PrincipalGroup,
+    ranked: Ranked,
     evidence: Evidence,
     wording: Wording,
 ) -> Reason:
     first = [group.named] if group.fact is None else [group.named, group.fact]
-    own = by_contribution(group.code, evidence)
+    own = by_contribution(ranked.groups[group.code], evidence)
     pushing = [name for name in own if evidence.contributions[name] > 0]
     shown = [*dict.fromkeys(first + pushing)][: wording.features_shown]
     text = say(group.code, group.named, evidence, wording)
