@@ -31,6 +31,7 @@ from serving.decision.policy.prior import (
 # From a decision until its limit is in force.  The longest period of notice that we know is two
 # months; a policy that was in use when the prior was made may have had a longer one.
 _MONTHS_AHEAD = 12
+_LIMIT = FEATURE_NAMES.index("limit_now")
 _LATEST = {"in_force_from": _MONTHS_AHEAD, "review_on": LONGEST_TO_NEXT_LOOK}
 
 
@@ -46,7 +47,7 @@ class LatestStatement:
 
 def latest_statements(read: Statements, values: Matrix) -> list[LatestStatement]:
     """The latest statement of each account; ``values`` are its features, (accounts, features)."""
-    limits = values[:, FEATURE_NAMES.index("limit_now")].tolist()
+    limits = values[:, _LIMIT].tolist()
     return [
         LatestStatement(account_id, as_of, limit)
         for account_id, as_of, limit in zip(read.account_ids, read.as_of, limits, strict=True)
@@ -102,7 +103,8 @@ def check_priors(
         ValueError: A prior is of an account that has no statements.
     """
     known = {statement.account_id for statement in statements}
-    if strangers := sorted(priors.keys() - known):
+    if not priors.keys() <= known:
+        strangers = sorted(priors.keys() - known)
         more = max(len(strangers) - 3, 0)
         raise ValueError(
             f"priors: expected accounts that have statements, got {strangers[:3]} and {more} more"

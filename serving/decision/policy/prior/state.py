@@ -77,21 +77,26 @@ class Prior:
         Fields that are None are left out: a field that later versions add with None as its default
         leaves the ids of stored decisions as they are.
         """
-        written: list[str] = []
-        for name, value in zip(self.__slots__, _values_of(self), strict=True):
-            if value is not None:
-                write = _WRITERS.get(type(value), json.dumps)
-                written.append(f'"{name}": {write(value)}')
+        written = [
+            name + _WRITERS.get(type(value), json.dumps)(value)
+            for name, value in zip(_NAMES, _values_of(self), strict=True)
+            if value is not None
+        ]
         return f"{{{', '.join(written)}}}"
 
 
 _values_of: Callable[[Prior], tuple[object, ...]] = attrgetter(*Prior.__slots__)
+_NAMES = tuple(f'"{name}": ' for name in Prior.__slots__)  # as JSON has them before the values
 
 
 def _write_number(value: float) -> str:
     if not isfinite(value):
         return json.dumps(value)
     return float.__repr__(value)
+
+
+def _write_day(day: datetime.date) -> str:
+    return f'"{day.isoformat()}"'
 
 
 def _write_ids(ids: tuple[str, ...]) -> str:
@@ -102,7 +107,7 @@ def _write_ids(ids: tuple[str, ...]) -> str:
 # The JSON of a value by its type, a day as its text: json.dumps takes four times as long.
 _WRITERS: Mapping[type, Callable[[Any], str]] = {
     float: _write_number,
-    datetime.date: '"{}"'.format,
+    datetime.date: _write_day,
     bool: {False: "false", True: "true"}.__getitem__,
     tuple: _write_ids,
 }
