@@ -120,7 +120,7 @@ def matrix_of(values: Matrix, names: tuple[str, ...]) -> Matrix:
     Raises:
         ValueError: There is no feature of one of these names.
     """
-    return np.take(values, places_of(names), axis=1)
+    return values.take(places_of(names), axis=1)
 
 
 @lru_cache(maxsize=64)  # a bundle has one tuple of names

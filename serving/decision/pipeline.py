@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -355,13 +354,18 @@ def _accounts(
 ) -> list[Account]:
     """The policy's view of each account."""
     probabilities = scores.probability.tolist()
-    accounts = [
-        Account(product, as_of, probabilities[place], evidence[place].values, priors[place])
-        for place, (product, as_of) in enumerate(zip(read.products, read.as_of, strict=True))
+    implausible = find_implausible(read.window).tolist()
+    return [
+        Account(
+            product=read.products[place],
+            as_of=as_of,
+            probability=probabilities[place],
+            features=evidence[place].values,
+            prior=priors[place],
+            implausible=implausible[place],
+        )
+        for place, as_of in enumerate(read.as_of)
     ]
-    for place in np.flatnonzero(find_implausible(read.window)).tolist():
-        accounts[place] = replace(accounts[place], implausible=True)
-    return accounts
 
 
 def _has_unseen_missing(evidence: Evidence, bundle: Bundle) -> bool:
