@@ -10,8 +10,9 @@ A request without a prior gets that of the audit log. If an account gets another
 between the look-up and the append, nothing is stored, and the request is decided again. So two
 simultaneous requests do not both cut one account.
 
-A single decision takes about a millisecond and is made on the event loop. A batch and advice take
-up to seconds, so they are made on a thread, in pieces.
+A single decision takes about a millisecond and is made on the event loop, with its look-up where
+that waits for no network. A batch and advice take up to seconds, so they are made on a thread, in
+pieces.
 
 If the deadline passes before the audit log begins to write, nothing is stored (503). If it passes
 during the write, the answer may have been stored (504): a retry with the same key returns it.
@@ -255,8 +256,10 @@ class Decisions:
             memories, latest = reader.memories_and_latest(tenant, accounts)
             return memories, earlier_of_requests(job.requests, memories, latest)
 
-        # Off the event loop, which 100 decisions decrypted and parsed would hold for 20 ms.
-        memories, earlier = await self._audit_log.read(read, "decisions")
+        # 100 decisions decrypted and parsed would hold the event loop for 20 ms.
+        log = self._audit_log
+        look_up = log.read_short if len(accounts) == 1 else log.read
+        memories, earlier = await look_up(read, "decisions")
         return [
             _recalled(
                 one,

@@ -31,8 +31,10 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -92,6 +94,7 @@ class AuditLog:
         self.writer = Writer(Committer(self.database, self.secrets, settings.checkpoints))
         self._expected = 0  # requests that are about to append
         self._pending_wake: asyncio.TimerHandle | None = None
+        self._completions: _Completions | None = None
         self._pools = ReadPools()
         self._closed = False
 
@@ -115,10 +118,9 @@ class AuditLog:
         """
         future = self.writer.submit(_with_trace(new_entries), deadline)
         self._wake_with_others()
-        waited = asyncio.wrap_future(future)
-        done, _ = await asyncio.wait([waited], timeout=max(deadline - time.monotonic(), 0.0))
-        if done:
-            return waited.result()
+        await self._completions_here().wait(future, deadline - time.monotonic())
+        if future.done():
+            return future.result()
         # Cancelling succeeds only before the writer takes the entries; afterwards they are written.
         if future.cancel():
             raise Unavailable("the deadline passed before the write; nothing was stored")
@@ -130,8 +132,25 @@ class AuditLog:
         Raises:
             serving.audit_log.errors.Unavailable: the database does not answer in time.
         """
+        return await self._read(self._pools.run, query, pool)
+
+    async def read_short(self, query: Callable[[Reader], _Result], pool: Pool) -> _Result:
+        """As :meth:`read`, for a query of a tenth of a millisecond.
+
+        It runs on the event loop where the database answers at once.
+        """
+        if not self.database.answers_at_once:
+            return await self.read(query, pool)
+        return await self._read(self._pools.run_short, query, pool)
+
+    async def _read(
+        self,
+        run: Callable[[Pool, Callable[[], _Result], float], Awaitable[_Result]],
+        query: Callable[[Reader], _Result],
+        pool: Pool,
+    ) -> _Result:
         try:
-            return await self._pools.run(pool, lambda: query(self.reader), self.deadline)
+            return await run(pool, lambda: query(self.reader), self.deadline)
         except (SQLAlchemyError, TimeoutError) as error:
             # A file that is gone is for the operator to read; other errors may hold values.
             shown = str(error) if isinstance(error, FileMovedError) else type(error).__name__
@@ -187,6 +206,12 @@ class AuditLog:
         except (SQLAlchemyError, sqlite.Error) as error:
             LOGGER.error("the write-ahead log was not emptied: %s", type(error).__name__)
 
+    def _completions_here(self) -> _Completions:
+        loop = asyncio.get_running_loop()
+        if self._completions is None or self._completions.loop is not loop:
+            self._completions = _Completions(loop)
+        return self._completions
+
     def _wake_with_others(self) -> None:
         """Wake the writer: now if no append is announced, otherwise in some milliseconds."""
         if not self._expected:
@@ -211,6 +236,50 @@ class AuditLog:
                 f"the audit log does not agree with the checkpoint of row {checkpoint.seq} in "
                 f"{file}: rows are missing or changed; `python -m serving verify` says which"
             )
+
+
+class _Completions:
+    """Waits for futures of the writer's thread; those of one commit go on in one turn of the loop.
+
+    asyncio wakes the loop for each of them. It then answers the first callers and decides on their
+    next requests before it answers the others, so that ever fewer rows are committed together.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._done: deque[asyncio.Future[None]] = deque()  # its append and its pop are atomic
+        self._is_due = False
+
+    async def wait(self, future: Future[list[Entry]], seconds: float) -> None:
+        """Return when a future is done, or after so many seconds."""
+        waiting = self.loop.create_future()
+        future.add_done_callback(lambda _: self._note(waiting))
+        timer = self.loop.call_later(max(seconds, 0.0), _finish, waiting)
+        try:
+            await waiting
+        finally:
+            timer.cancel()
+
+    def _note(self, waiting: asyncio.Future[None]) -> None:
+        """Let the loop go on with what waits for a future; called on the writer's thread."""
+        self._done.append(waiting)
+        if self._is_due:
+            return
+        self._is_due = True
+        # A loop that is closed has no caller that waits.
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._finish_all)
+
+    def _finish_all(self) -> None:
+        # First: what is noted from now on is found here, or has a turn of its own.
+        self._is_due = False
+        while self._done:
+            _finish(self._done.popleft())
+
+
+def _finish(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def check_single_writer(settings: StorageSettings, workers: int) -> None:

@@ -169,6 +169,11 @@ class Database:
             return False
         return True
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether a short read waits neither for a network nor for a writer: SQLite in WAL mode."""
+        return self.kind == "sqlite" and is_free_of_wal_reset_bug(sqlite.sqlite_version_info)
+
     def check_file(self) -> None:
         """Raise :class:`FileMovedError` if the SQLite file at the path is not the one opened."""
         if self._files is not None:

@@ -18,8 +18,10 @@ import sqlalchemy as sa
 
 from serving.audit_log.errors import Unavailable
 from serving.audit_log.log import AuditLog
+from serving.audit_log.reader import Reader
 from serving.operations.client import start_service_process
 from serving.operations.pack import store
+from serving.storage import read_pools
 from serving.storage.database import Database
 from serving.storage.read_pools import THREADS, ReadPools
 from tests.support.each import each
@@ -117,6 +119,47 @@ def test_a_read_that_was_given_up_before_it_began_never_runs() -> None:
     asyncio.run(give_up())
     assert not ran.is_set()
     assert pools.close(60)
+
+
+async def threads_of_short_reads(audit_log: AuditLog, count: int, seconds: float) -> list[bool]:
+    """Whether each of some reads, which take so long, ran on the thread of the event loop."""
+
+    def read(_: Reader) -> int:
+        time.sleep(seconds)
+        return threading.get_ident()
+
+    own = threading.get_ident()
+    return [await audit_log.read_short(read, "decisions") == own for _ in range(count)]
+
+
+def test_short_reads_run_on_the_event_loop_until_one_is_long(
+    record: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine stops a thread for longer than a short read takes.
+    monkeypatch.setattr(read_pools, "LONG_SECONDS", 0.5)
+    assert asyncio.run(threads_of_short_reads(record, 3, 0.0)) == [True, True, True]
+    # Of a disk that is slow, one read alone holds up the others.
+    assert asyncio.run(threads_of_short_reads(record, 3, 0.6)) == [True, False, False]
+    assert asyncio.run(threads_of_short_reads(record, 1, 0.0)) == [False]
+    monkeypatch.setattr(read_pools, "SECONDS_ON_THREADS", 0.0)
+    assert asyncio.run(threads_of_short_reads(record, 1, 0.0)) == [True]
+
+
+def test_a_long_read_that_fails_counts_too(
+    record: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_pools, "LONG_SECONDS", 0.0)
+
+    def fail(_: Reader) -> None:
+        raise sa.exc.OperationalError("SELECT", None, Exception("disk I/O error"))
+
+    with pytest.raises(Unavailable):
+        asyncio.run(record.read_short(fail, "decisions"))
+    assert asyncio.run(threads_of_short_reads(record, 1, 0.0)) == [False]
+
+
+def test_no_read_of_postgresql_runs_on_the_event_loop(postgres: AuditLog) -> None:
+    assert asyncio.run(threads_of_short_reads(postgres, 2, 0.0)) == [False, False]
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,43 @@ def test_the_first_of_a_batch_has_the_unique_key(record: AuditLog) -> None:
     assert first.result(5)[0].entry_id == "d-1"
     with pytest.raises(Duplicate):
         second.result(5)
+
+
+def test_the_callers_of_one_commit_go_on_together(
+    record: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    futures: list[Future[list[Entry]]] = []
+    woken: list[object] = []
+    queue = record.writer.submit
+
+    def note_future(entries: Sequence[NewEntry], deadline: float) -> Future[list[Entry]]:
+        futures.append(queue(entries, deadline))
+        return futures[-1]
+
+    async def append_five() -> None:
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+
+        def note_wake(*args: Any) -> asyncio.Handle:
+            woken.append(args)
+            return wake(*args)
+
+        release = hold_writer(record)
+        monkeypatch.setattr(record.writer, "submit", note_future)
+        monkeypatch.setattr(loop, "call_soon_threadsafe", note_wake)
+        appends = [record.append([new_entry(f"d-{k}")], soon()) for k in range(5)]
+        tasks = [asyncio.ensure_future(one) for one in appends]
+        while len(futures) < len(tasks):
+            await asyncio.sleep(0)
+        release.set()
+        # Meanwhile the loop is busy with something else.
+        wait(futures, 10)
+        stored = await asyncio.gather(*tasks)
+        assert [one.entry_id for [one] in stored] == [f"d-{k}" for k in range(5)]
+
+    asyncio.run(append_five())
+    # Twice if the loop goes on before the writer has noted the last one.
+    assert 1 <= len(woken) <= 2
 
 
 @pytest.mark.parametrize("where", ["commit", "find_committed", "sign_if_due"])
