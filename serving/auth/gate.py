@@ -30,7 +30,7 @@ from serving.auth.routes import Route, template_match
 from serving.auth.work import cost_by_headers, takes_long
 from serving.storage.errors import StorageError
 from serving.storage.settings import read_settings
-from serving.web.admission import SECONDS_BEFORE_REFUSAL, Admission, Slots, Ticket
+from serving.web.admission import HELD_REFUSALS, Admission, Slots, Ticket
 from serving.web.body import ClientDisconnected, check_content_type, check_encoding, read_body
 from serving.web.error_responses import ProblemSender, Refusal
 from serving.web.errors import ApiError, internal_error, single_fault
@@ -132,7 +132,7 @@ class Gate:
             await self._pass_on(admitted, scope, headers, receive, sender)
         except ApiError as refusal:
             if refusal.problem.status in _BUSY:
-                await asyncio.sleep(SECONDS_BEFORE_REFUSAL)
+                await HELD_REFUSALS.wait()
             await sender.send_problem(refusal.problem, refusal.headers)
         except ClientDisconnected:
             return

@@ -30,9 +30,10 @@ _SECONDS_TO_MEASURE = 0.2
 _WEIGHT = 0.5  # of a new measurement of the speed
 _SECONDS_BESIDE_OTHERS = 5.0  # after a request of another key
 _SECONDS_ABOVE_RATE = 5.0  # after a refusal for the rate
-# A client that does not wait before it tries again, as it is told, must not keep the process busy
-# with refusals.
-SECONDS_BEFORE_REFUSAL = 0.06
+# Seconds for which a refusal is held. Up to 120 clients that send again at once then get at most
+# 2,000 refusals a second, which take a seventh of a processor.
+_LEAST_HOLD, _LONGEST_HOLD = 0.02, 0.06
+_REFUSALS_A_SECOND = 2000
 OVERLOADED = "the service has more requests than it can answer in time: nothing was decided"
 MORE_THAN_SHARE = (
     "this key has more requests waiting than its share while others wait too: nothing was decided"
@@ -254,6 +255,41 @@ class _Measured:
 
     seconds: float = 0.0
     cost: float = 0.0
+
+
+class HeldRefusals:
+    """The refusals that are held: the more there are, the longer is the next one held.
+
+    Clients that do not wait before they try again, as they are told, must not keep the process busy
+    with refusals. Few of them need not be held for long, and a late refusal is of no use to others.
+
+    >>> held = HeldRefusals()
+    >>> held.begin(), [held.begin() for _ in range(79)][-1], [held.begin() for _ in range(99)][-1]
+    (0.02, 0.04, 0.06)
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def begin(self) -> float:
+        """Return for how many seconds to hold a refusal; :meth:`end` comes after them."""
+        self._count += 1
+        return min(max(self._count / _REFUSALS_A_SECOND, _LEAST_HOLD), _LONGEST_HOLD)
+
+    def end(self) -> None:
+        """Note that a refusal is sent now, or its client has gone."""
+        self._count -= 1
+
+    async def wait(self) -> None:
+        """Hold a refusal."""
+        seconds = self.begin()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.end()
+
+
+HELD_REFUSALS = HeldRefusals()  # of the process, which has one event loop
 
 
 class Ticket:

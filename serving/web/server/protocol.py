@@ -18,7 +18,7 @@ from starlette.types import Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from serving.web.admission import SECONDS_BEFORE_REFUSAL
+from serving.web.admission import HELD_REFUSALS
 
 # Returns the bytes of a response; its argument is whether the connection stays open after it.
 MakeResponse = Callable[[bool], bytes]
@@ -46,11 +46,12 @@ class WholeTargetProtocol(HttpToolsProtocol):
         if response is None:
             super()._start_asgi_task(cycle, app)
             return
-        self.loop.call_later(SECONDS_BEFORE_REFUSAL, _respond, cycle, response)
+        self.loop.call_later(HELD_REFUSALS.begin(), _respond, cycle, response)
 
 
 def _respond(cycle: RequestResponseCycle, response: MakeResponse) -> None:
     """Send a whole response, and go on as uvicorn does after the response of an app."""
+    HELD_REFUSALS.end()
     if cycle.disconnected or cycle.transport.is_closing():
         return
     cycle.response_started = True

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import pytest
 
-from serving.web.admission import Admission, Slots, Ticket
+from serving.web.admission import Admission, HeldRefusals, Slots, Ticket
 from serving.web.errors import ApiError
 
 
@@ -237,3 +237,29 @@ def test_a_key_above_its_rate_has_half_as_much_waiting_beside_another() -> None:
 def test_with_all_slots_a_key_takes_what_another_left() -> None:
     """The control."""
     assert started_of_many(Slots(4, 4, 4)) == [4, 6, 7, 8]
+
+
+@pytest.mark.parametrize("clients", [1, 16, 64, 128, 512])
+def test_clients_that_send_again_at_once_get_few_refusals_a_second(clients: int) -> None:
+    """As many as ever are held: each client sends as soon as it is refused."""
+    held = HeldRefusals()
+    seconds = [held.begin() for _ in range(clients)][-1]
+    for _ in range(1000):
+        held.end()
+        assert held.begin() == seconds
+    assert 0.02 <= seconds <= 0.06
+    assert clients / seconds <= 2000 or seconds == 0.06
+
+
+def test_a_refusal_that_is_given_up_is_held_no_more() -> None:
+    held = HeldRefusals()
+
+    async def give_up(number: int) -> None:
+        tasks = [asyncio.ensure_future(held.wait()) for _ in range(number)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(give_up(500))
+    assert held.begin() == 0.02

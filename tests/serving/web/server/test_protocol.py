@@ -11,9 +11,11 @@ from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 
+import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from serving.web import admission
 from serving.web.error_responses import Refusal
 from serving.web.server.protocol import MakeResponse, WholeTargetProtocol, refuse_early
 from tests.support.each import each
@@ -154,7 +156,11 @@ def test_a_client_that_leaves_before_its_refusal_holds_nothing_up() -> None:
     run(Server(), some)
 
 
-def test_a_server_that_ends_sends_the_refusal_that_is_held() -> None:
+def test_a_server_that_ends_sends_the_refusal_that_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "_LEAST_HOLD", 0.06)  # longer than the sleep below
+
     async def end(server: Server) -> None:
         reader, writer = await server.connect()
         writer.write(post("/refused/1"))
