@@ -30,7 +30,7 @@ from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from serving.storage.address import parse_address
-from serving.storage.driver_sql import PreparedStatement, SingleConnections
+from serving.storage.driver_sql import PreparedStatement, as_sqlalchemy_error
 from serving.storage.errors import StorageError
 from serving.storage.open_file import FileMovedError, OpenFiles
 from serving.storage.settings import StorageSettings
@@ -41,8 +41,8 @@ _TIMEOUT_MS = 5_000  # for another writer, and for a PostgreSQL that does not an
 QUERY_SECONDS = 2.0  # of the service: every query of it reads one page of an index
 COMMAND_SECONDS = 60.0  # commands may read all rows of a person, or all persons
 _STEPS_PER_CHECK = 10_000  # of SQLite's virtual machine: below a millisecond; short reads have none
-# Of the engine for single statements: its connections are kept by SingleConnections.
-_SINGLE: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "poolclass": sa.NullPool}
+# Of the engine for single statements, each a transaction of its own: nothing is to be rolled back.
+_SINGLE: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 # Rows go to random places of the indexes: with the default of 2 MB a page is read and written again
 # for nearly each of them.  Neither changes what a commit makes sure of.
 _FOR_MANY_ROWS = ("PRAGMA cache_size = -65536", "PRAGMA wal_autocheckpoint = 16384")  # kB, pages
@@ -98,16 +98,15 @@ class Database:
             self.kind = self.url.get_backend_name()
             if self.kind == "sqlite":
                 self.engine, self._reads = _sqlite(self.url), _sqlite(self.url)
-                single = _sqlite(self.url, **_SINGLE)
-                for engine in (self._reads, single):
+                self._single = _sqlite(self.url, **_SINGLE)
+                for engine in (self._reads, self._single):
                     _limit_cache(engine)
                     _limit_queries(engine, self._ending)
             else:
                 query_ms = round(query_seconds * 1000)
                 self.engine = _postgresql(self.url, _TIMEOUT_MS)
                 self._reads = _postgresql(self.url, query_ms)
-                single = _postgresql(self.url, query_ms, **_SINGLE)
-            self._single = SingleConnections(single)
+                self._single = _postgresql(self.url, query_ms, **_SINGLE)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise StorageError(f"no database can be opened at this address: {error}") from error
         try:
@@ -215,15 +214,22 @@ class Database:
         itself, and PostgreSQL is sent a BEGIN before it and a ROLLBACK after it.
         """
         self.check_file()
-        connection, idle = self._single.take()
+        connection = self._connect_single()
         try:
             self._limit_next_query(connection.info)
-            rows = connection.fetch(statement, values)
+            rows = statement.fetch(self._single.dialect, connection.driver_connection, values)
         except BaseException:
-            connection.close()  # a server that was restarted is behind a new connection only
+            connection.invalidate()  # a server that was restarted is behind a new connection only
             raise
-        self._single.put_back(connection, idle)
+        connection.close()
         return rows
+
+    def _connect_single(self) -> sa.PoolProxiedConnection:
+        dialect = self._single.dialect
+        try:
+            return self._single.raw_connection()
+        except dialect.loaded_dbapi.Error as error:
+            raise as_sqlalchemy_error(error, "", dialect) from error
 
     def _limit_next_query(self, info: Mapping[str, Any]) -> None:
         limit: _QueryLimit | None = info.get("limit")
@@ -254,9 +260,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
-        for engine in (self.engine, self._reads):
+        for engine in (self.engine, self._reads, self._single):
             engine.dispose()
-        self._single.close()
 
 
 def open_database(settings: StorageSettings, query_seconds: float = QUERY_SECONDS) -> Database:

@@ -6,7 +6,6 @@ other decision can run. Errors of the driver are raised as SQLAlchemy's errors, 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -68,74 +67,6 @@ class PreparedStatement:
         order = compiled.positiontup if compiled.positional else None
         self._compiled[dialect.name] = str(compiled), order
         return self._compiled[dialect.name]
-
-
-class SingleConnection:
-    """A connection for single statements, each a transaction of its own."""
-
-    def __init__(self, pooled: sa.PoolProxiedConnection, dialect: sa.Dialect) -> None:
-        self._pooled = pooled
-        self._dialect = dialect
-        self._driver: Any = pooled.driver_connection
-        self.info = pooled.info
-
-    def fetch(
-        self,
-        statement: PreparedStatement,
-        values: Mapping[str, str],
-    ) -> list[tuple[Any, ...]]:
-        """The rows of a statement."""
-        return statement.fetch(self._dialect, self._driver, values)
-
-    def close(self) -> None:
-        """Close it, whatever state it is in."""
-        self._pooled.invalidate()
-
-
-class SingleConnections:
-    """The connections of an engine for single statements; a thread has one at a time.
-
-    SQLAlchemy's own pool takes as long to hand one out as SQLite for a short query.
-    """
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._idle: deque[SingleConnection] = deque()  # its append and its pop are atomic
-
-    def take(self) -> tuple[SingleConnection, deque[SingleConnection]]:
-        """A connection, and where to put it back; errors are SQLAlchemy's."""
-        idle = self._idle
-        try:
-            return idle.pop(), idle
-        except IndexError:
-            return self._connect(), idle
-
-    def _connect(self) -> SingleConnection:
-        dialect = self._engine.dialect
-        try:
-            pooled = self._engine.raw_connection()
-        except dialect.loaded_dbapi.Error as error:
-            raise as_sqlalchemy_error(error, "", dialect) from error
-        return SingleConnection(pooled, dialect)
-
-    def put_back(
-        self,
-        connection: SingleConnection,
-        idle: deque[SingleConnection],
-    ) -> None:
-        """Put a connection back, unless all were closed since it was taken."""
-        if idle is self._idle:
-            idle.append(connection)
-        else:
-            connection.close()
-
-    def close(self) -> None:
-        """Close those that nobody has; the others are closed when they are put back."""
-        idle = self._idle
-        self._idle = deque()
-        while idle:
-            connection = idle.pop()
-            connection.close()
 
 
 def number(name: str, values: Collection[str]) -> dict[str, str]:

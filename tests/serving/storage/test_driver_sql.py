@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from serving.audit_log.log import AuditLog
 from serving.storage.database import Database
-from serving.storage.driver_sql import BulkInsert, PreparedStatement, SingleConnections
+from serving.storage.driver_sql import BulkInsert, PreparedStatement
 from serving.storage.tables import entries, people
 from tests.support.records import append, numbered_entries
 
@@ -94,18 +94,14 @@ def test_a_prepared_statement_that_takes_too_long_is_ended(postgres: AuditLog) -
         assert database.fetch(statement, {"s": "0"}) == [("",)]
 
 
-def test_a_connection_that_is_put_back_after_a_close_is_not_taken_again(
-    database: Database,
+def test_single_statements_share_a_connection_until_the_database_is_closed(
+    postgres: AuditLog,
 ) -> None:
-    connections = SingleConnections(database.engine)
-    connection, idle = connections.take()
-    connections.put_back(connection, idle)
-    assert connections.take() == (connection, idle), "an idle one is taken again"
-    other, _ = connections.take()
-    assert other is not connection, "a thread has its own"
-    connections.close()
-    connections.put_back(connection, idle)
-    assert connections.take()[0] is not connection
+    own = PreparedStatement(sa.select(sa.func.pg_backend_pid()))
+    first = postgres.database.fetch(own, {})
+    assert postgres.database.fetch(own, {}) == first
+    postgres.database.reopen()
+    assert postgres.database.fetch(own, {}) != first
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 63, 64, 65, 127, 200])
