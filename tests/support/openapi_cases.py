@@ -342,10 +342,11 @@ class Battery:
                 as_of = self.known.decisions[known_id].as_of
                 request["statements"] = moved_to_end_in(request["statements"], as_of)
         if "account_id" in request:
-            account_id = f"{request['account_id'][:50]}-{place}"
+            drawn = request["account_id"]
             if (self._turn + place) % 3 == 0:
                 request |= self._accounts[(self._turn + place) % len(self._accounts)]
-            request["account_id"] = account_id
+            # An account has one product.
+            request["account_id"] = f"{drawn[:50]}-{place}-{request['product']}"
 
     def _mend_resolution(self, body: Json, review_id: str) -> None:
         decision_id, _ = self.known.reviews[review_id]
