@@ -20,6 +20,8 @@ from training.evaluate.figures import (
 )
 from training.evaluate.holdout import Evaluation
 
+_LEGEND_LINE = 0.12  # of the height of the bars, for one line
+
 
 def roc(models: Sequence[Evaluation]) -> Figure:
     """Draw the ROC curves of all models."""
@@ -89,5 +91,8 @@ def value(table: pl.DataFrame) -> Figure:
     axes.bar(base + 0.3, table["value"], 0.2, color="black", label="value")
     axes.axhline(0.0, color="black", linewidth=1)
     axes.set_xticks(base, table["model"].to_list())
-    axes.legend(loc="upper right")
+    # Above the bars, in one line: the legend hid the value of the last model.
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + _LEGEND_LINE * (high - low))
+    axes.legend(loc="upper center", ncols=4)
     return figure

@@ -19,7 +19,7 @@ def frontier_figure(
     max_good_cut: float,
     true: pl.DataFrame | None = None,
 ) -> Figure:
-    """Draw loss avoided against good customers cut: a curve a depth, the served and best points.
+    """Draw loss avoided against good customers cut: curves of some depths, served and best points.
 
     ``true``, the table of ``oracle.true_frontier``, adds a panel by the true probability, with a
     curve each for the model and the oracle.
@@ -89,8 +89,10 @@ def _mark_points(axes: Axes, table: pl.DataFrame, best: Point, max_good_cut: flo
         [best["good_cut"]],
         [best["loss_avoided_share"]],
         "*",
-        color=ALARM,
-        ms=13,
+        # Hollow: the best point may lie on the served one, which stays visible in it.
+        markerfacecolor="none",
+        markeredgecolor="black",
+        ms=16,
         label="best under the constraint",
     )
 
