@@ -31,7 +31,9 @@ def advice_section(evaluation: Evaluation, seed: int = 0) -> Section:
     chosen = evaluation.hold_out.take(np.sort(sample))
     advised = advise_many(chosen.statements, evaluation.bundle, soon_after(chosen.as_of))
     text = (
-        f"The table covers {len(advised)} accounts whose limit is cut. A plan states behaviour "
+        f"The table covers {len(advised)} accounts whose limit is suspended or reduced, or "
+        "proposed to be reduced. A proposed suspension that keeps the amount of the limit is not "
+        f"among them, and no more than {MAX_ACCOUNTS} accounts are drawn. A plan states behaviour "
         "over the coming months and is rolled forward through the account's own ledger. A limit "
         "counts as restored if the served policy would restore it with a margin. Plans can be "
         "checked only where the true outcome of following them is known: "

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 MAX_ROWS = 60  # of a table on the page; the run has all of them
+SENTENCE = 40  # letters from which the text of a cell is one
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -58,6 +59,7 @@ def render_page(
         "data_uri": make_data_uri,
         "prose": format_prose,
     }
+    environment.tests["sentence"] = _is_sentence
     environment.tests["table"] = lambda content: isinstance(content, pl.DataFrame)
     source = files("training.release.report") / "page.html"
     template = environment.from_string(source.read_text("utf-8"))
@@ -101,6 +103,11 @@ def format_prose(text: str) -> Markup:
     """Return the text as HTML, with the words between backticks as code."""
     # Escaped first: only the tags that are added here are markup.
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def _is_sentence(value: object) -> bool:
+    """Whether a cell has a text that needs a wide column, unlike a name or a number."""
+    return isinstance(value, str) and len(value) >= SENTENCE
 
 
 def _is_numeric(table: pl.DataFrame, column: str) -> bool:

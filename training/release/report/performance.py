@@ -19,6 +19,10 @@ _MEASURES = (
     "distributions. Brier: the mean squared error of the probability. Log loss: the mean negative "
     "logarithm of the probability of what happened."
 )
+_MURPHY = (
+    "Murphy's decomposition of the Brier score: reliability - resolution + uncertainty + within. "
+    "The last part is what remains because probabilities differ within a bin."
+)
 
 
 def performance_section(evaluation: Evaluation, *, seen: bool) -> Section:
@@ -56,7 +60,7 @@ def calibration_section(evaluation: Evaluation, *, seen: bool) -> Section:
     exhibits = (
         Exhibit("Points on the line are right on average.", figures.calibration(table)),
         Exhibit("Bins of equally many accounts, the safest first.", table),
-        Exhibit("Murphy's decomposition of the Brier score.", parts),
+        Exhibit(_MURPHY, parts),
     )
     return Section("Calibration", _with_caveat(text, seen), exhibits)
 

@@ -37,11 +37,14 @@ def policy_section(evaluation: Evaluation) -> Section:
             economics,
         ),
         Exhibit(
-            "One curve for each depth of cut; the point is the served policy.",
+            "The curves are some of the depths of cut. The point is the served policy; the star is "
+            "the best policy that cuts no more good customers, and its depth may have no curve.",
             frontier_figure(table, best, good_cut),
         ),
         Exhibit(
-            "The served policy and the best policy that cuts no more good customers.",
+            "The served policy and the best policy that cuts no more good customers. accounts_cut "
+            "counts the limits that are reduced or suspended, and those for which either is "
+            "proposed to a reviewer.",
             points(table, best),
         ),
     )

@@ -55,7 +55,8 @@ def reasons_section(
     mean_count = np.mean([len(decision.reasons) for decision in explained])
     text = (
         f"{len(explained):,} of {len(evaluation.label):,} accounts get reasons, {mean_count:.1f} "
-        "on average. Contributions are exact Shapley values of the log-odds against accounts of "
+        "on average: their limit is reduced or suspended, or either is proposed to a reviewer. "
+        "Contributions are exact Shapley values of the log-odds against accounts of "
         "the same product just inside the cut-off. For every decision they add up to the log-odds "
         "within 1e-9; otherwise the decision is an error."
     )

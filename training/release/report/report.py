@@ -137,7 +137,7 @@ def _render(
     title = f"{provenance.name}, version {provenance.version or '(none)'}"
     about = [
         f"Run {model.run}, bundle {model.bundle.digest}.",
-        f"{len(now.label):,} accounts of {data.name} as of {now.hold_out.as_of:%B %Y}.",
+        f"{len(now.label):,} accounts of the data `{data.name}`, as of {now.hold_out.as_of:%B %Y}.",
     ]
     # Notes are written as clauses; a page has sentences.
     about += [f"{note[:1].upper()}{note[1:]}." for note in notes]

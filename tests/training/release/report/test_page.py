@@ -90,6 +90,13 @@ def test_content_is_escaped() -> None:
     assert PageParser(text).open == []
 
 
+def test_only_a_sentence_gets_a_wide_column() -> None:
+    sentence = "Your use of the limit rose from 12 % to 101 %."
+    text = render_table(pl.DataFrame({"share": ["32 %"], "reason": [sentence]}))
+    assert '<td class="text">32 %</td>' in text
+    assert f'<td class="text sentence">{sentence}</td>' in text
+
+
 def test_a_long_table_states_that_it_is_cut() -> None:
     rows = MAX_ROWS + 5
     text = render_table(pl.DataFrame({"n": range(rows)}))
