@@ -15,12 +15,13 @@ import gc
 import importlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 from serving.portfolio.errors import PortfolioError
 from serving.portfolio.options import count_workers
@@ -42,10 +43,15 @@ def start_server() -> None:
     """Start the server, unless it runs; does not wait for its imports."""
     multiprocessing.set_forkserver_preload([_DECIDES])
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    # Before the mask is set: what starts the tracker lets SIGINT through again.
+    resource_tracker.ensure_running()
     os.environ.update(_ONE_THREAD)
+    # The server and its processes inherit the mask: Ctrl-C is for the command, which ends them.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # This process has all cores.
         for name, value in before.items():
             if value is None:
