@@ -167,11 +167,11 @@ def list_due_accounts(options: argparse.Namespace) -> None:
     """
     until = options.until or _today()
     count = 0
-    if not options.json:
-        print(_DUE_HEADER, file=sys.stderr)
     with open_audit_log() as log:
         if options.tenant is not None:
             check_tenant(log.reader, options.tenant)
+        if not options.json:
+            print(_DUE_HEADER, file=sys.stderr)
         tenants = log.reader.tenants() if options.tenant is None else [options.tenant]
         for tenant in tenants:
             for account in all_due(log.reader, tenant, until):
